@@ -1,0 +1,16 @@
+"""Caching over the steps of a solve: LSAC, the layer classes it goes by, and what it is compared with."""
+
+from sam_lsac.caching.baselines import DeepCache
+from sam_lsac.caching.layers import SAM_AUDIO_SMALL, LayerClasses, classify_layers, layer_classes
+from sam_lsac.caching.lsac import LEVELS, LSAC, CacheAttention
+
+__all__ = [
+    "LEVELS",
+    "LSAC",
+    "SAM_AUDIO_SMALL",
+    "CacheAttention",
+    "DeepCache",
+    "LayerClasses",
+    "classify_layers",
+    "layer_classes",
+]

@@ -1,0 +1,32 @@
+"""Claims of the paper as data, and their judgement.
+
+``load_claims(path)`` reads the rows of bench/claims.toml, ``Ledger(rows)`` holds the scores of all runs, and
+``judge(claim, ledger, context)`` returns a `Verdict`: supported, refuted, inconclusive or not run, with the figures
+that decided. How each kind of claim is judged is stated in `sam_lsac.claims.kinds`.
+"""
+
+from sam_lsac.claims.book import Book, load_claims, parse_claims
+from sam_lsac.claims.claim import Arm, Claim, Settings
+from sam_lsac.claims.judge import KINDS, judge, judge_all
+from sam_lsac.claims.ledger import Ledger, Pairs, Row
+from sam_lsac.claims.verdict import ArmCost, Context, Finding, Status, Verdict
+
+__all__ = [
+    "KINDS",
+    "Arm",
+    "ArmCost",
+    "Book",
+    "Claim",
+    "Context",
+    "Finding",
+    "Ledger",
+    "Pairs",
+    "Row",
+    "Settings",
+    "Status",
+    "Verdict",
+    "judge",
+    "judge_all",
+    "load_claims",
+    "parse_claims",
+]

@@ -1,0 +1,145 @@
+"""A claim of the paper as data, with the settings that all claims share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+from sam_lsac.claims.verdict import Context
+
+__all__ = ["Arm", "Claim", "Settings"]
+
+
+def _nothing() -> Mapping[str, Any]:
+    return MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Figures that hold for every claim unless its own row says otherwise.
+
+    Parameters
+    ----------
+    alpha : float
+        Level of each family of tests.
+    tost_margin_db : float
+        Equivalence margin of metrics in dB.
+    tiers : tuple of str
+    seeds : tuple of int
+        Of the noise.
+    bootstrap_seed, bootstrap_resamples : int
+    power : float
+        Of the statements about what a sample can show.
+    """
+
+    alpha: float
+    tost_margin_db: float
+    tiers: tuple[str, ...]
+    seeds: tuple[int, ...]
+    bootstrap_seed: int
+    bootstrap_resamples: int
+    power: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """One kind of run.
+
+    Parameters
+    ----------
+    name : str
+    solver : str
+        "euler:16": the method and its number of steps.
+    edits : tuple of mappings
+        Each with `kind` (the edit's class, or "LSAC") and its arguments.
+    text, spans : bool
+        Whether the prompt, and the activity spans, are given to the model.
+    """
+
+    name: str
+    solver: str
+    edits: tuple[Mapping[str, Any], ...] = ()
+    text: bool = True
+    spans: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """One claim and how it is judged.
+
+    Parameters
+    ----------
+    id, section, quote, paper : str
+        Name, section, the paper's words, and the figures that survive (may be empty).
+    kind : str
+        One of the closed set in `sam_lsac.claims.judge`.
+    arms, rivals : tuple of str
+        The arms that the claim is about, and those that it compares them with.
+    controls : tuple of str
+        Arms that are shown beside them and decide nothing.
+    baselines : tuple of str
+        One for all arms, or one for each.
+    metrics, tiers : tuple of str
+    applies_to : {"any", "small", "22-layers"}
+        The checkpoints on which it is judged.
+    family : str
+        Name of the Bonferroni family; empty where the kind makes no test.
+    family_size : int
+        The number of tests that all claims of the family make; computed by the loader.
+    alpha : float
+    direction, score, label, stronger_tier : str or None
+        Arguments of some kinds.
+    margin, tolerance : float or None
+        Arguments of some kinds, in the unit of the figures.
+    targets : mapping of str to float
+        The paper's figures by quantity, where a kind compares with them.
+    figures : mapping of str to str
+        The paper's figures as text by "tier/arm", "arm" or "tier"; shown beside ours.
+    known_refutations : mapping of str to str
+        Reason by name or digest of a checkpoint.
+    settings : Settings
+    """
+
+    id: str
+    section: str
+    quote: str
+    paper: str
+    kind: str
+    applies_to: Literal["any", "small", "22-layers"]
+    alpha: float
+    settings: Settings
+    arms: tuple[str, ...] = ()
+    rivals: tuple[str, ...] = ()
+    controls: tuple[str, ...] = ()
+    baselines: tuple[str, ...] = ("baseline",)
+    metrics: tuple[str, ...] = ()
+    tiers: tuple[str, ...] = ()
+    family: str = ""
+    family_size: int = 1
+    direction: str | None = None
+    score: str | None = None
+    label: str | None = None
+    stronger_tier: str | None = None
+    margin: float | None = None
+    tolerance: float | None = None
+    targets: Mapping[str, float] = field(default_factory=_nothing)
+    figures: Mapping[str, str] = field(default_factory=_nothing)
+    known_refutations: Mapping[str, str] = field(default_factory=_nothing)
+
+    @property
+    def columns(self) -> tuple[tuple[str, str, str], ...]:
+        """Every (tier, arm, metric) that the judgement needs."""
+        arms = dict.fromkeys((*self.baselines, *self.arms, *self.rivals, *self.controls)) if self.arms else {}
+        return tuple((tier, arm, metric) for tier in self.tiers for arm in arms for metric in self.metrics)
+
+    def baseline_of(self, arm: str) -> str:
+        """Return the baseline that `arm` is compared with."""
+        return self.baselines[0] if len(self.baselines) == 1 else self.baselines[self.arms.index(arm)]
+
+    def figure(self, *, tier: str = "", arm: str = "") -> str:
+        """Return the paper's figure for a cell as text, or the empty text."""
+        return next((self.figures[key] for key in (f"{tier}/{arm}", arm, tier) if key in self.figures), "")
+
+    def known_refutation(self, context: Context) -> str | None:
+        """Return why this claim is known to fail on the context's checkpoint, or None."""
+        return self.known_refutations.get(context.digest) or self.known_refutations.get(context.checkpoint)

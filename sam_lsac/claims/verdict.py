@@ -1,0 +1,164 @@
+"""What a judgement is made from besides scores (`Context`), and what it says (`Verdict`, `Finding`)."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from types import MappingProxyType
+from typing import Any, Literal
+
+from sam_lsac.errors import InputError
+
+__all__ = ["ArmCost", "Context", "Finding", "Status", "Verdict"]
+
+Status = Literal["supported", "refuted", "inconclusive", "not run"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmCost:
+    """What an arm computes, against the 16-step Euler baseline.
+
+    Parameters
+    ----------
+    arm : str
+    layer_steps_saved : float
+        The paper's axis: the fraction of all (layer, evaluation) pairs whose attention matrix is not computed.
+    flops_total : float
+        FLOPs of one solve.
+    flops_saved : float
+        Fraction of the baseline's total FLOPs; negative where the arm costs more.
+    self_attention_flops_saved : float, optional
+        Fraction of the baseline's self-attention FLOPs.
+
+    Raises
+    ------
+    InputError
+        If a fraction is above 1 or not finite, or the total is not positive.
+    """
+
+    arm: str
+    layer_steps_saved: float
+    flops_total: float
+    flops_saved: float
+    self_attention_flops_saved: float | None = None
+
+    def __post_init__(self) -> None:
+        shares = (self.layer_steps_saved, self.flops_saved, self.self_attention_flops_saved or 0.0)
+        if not all(math.isfinite(share) and share <= 1.0 for share in shares) or not 0.0 < self.flops_total < math.inf:
+            raise InputError(f"cost of {self.arm!r}: savings are fractions up to 1 (0.25 is 25 %), FLOPs are positive")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What other code computed for this checkpoint; None (or empty) where it was not computed.
+
+    Parameters
+    ----------
+    checkpoint, digest : str
+        Name and SHA-256 of the checkpoint that made the ledger.
+    n_layers : int
+    is_small : bool
+        True for SAM-Audio-Small's weights (12 layers).
+    costs : mapping of str to ArmCost
+    gate : float, optional
+        The pretrained span gate, before tanh.
+    flops_per_evaluation, self_attention_flops_per_evaluation : float, optional
+        FLOPs of one network evaluation on SAM-Audio-Small's configuration, 10 s of audio, whatever the checkpoint.
+    entropy_rates : mapping of str to tuple of float, optional
+        Per mixture, the convergence rate of every layer: mean over steps of |H(n+1) - H(n)|, in nats per step.
+    """
+
+    checkpoint: str
+    digest: str
+    n_layers: int
+    is_small: bool
+    costs: Mapping[str, ArmCost] = field(default_factory=lambda: MappingProxyType({}))
+    gate: float | None = None
+    flops_per_evaluation: float | None = None
+    self_attention_flops_per_evaluation: float | None = None
+    entropy_rates: Mapping[str, tuple[float, ...]] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One figure behind a verdict.
+
+    Parameters
+    ----------
+    quantity : str
+        What the estimate is: "loss" (baseline - arm, so that positive is worse), "deviation" (its magnitude),
+        "deviation difference", "ratio", "saved share", ...
+    tier, metric, arm, versus : str
+        Where it was taken; empty where that does not apply.
+    estimate, ci_low, ci_high : float or None
+        With a 95 % interval (1 - alpha), not adjusted for the family.
+    d, d_low, d_high : float or None
+        Cohen's d_z with its interval.
+    p, p_adjusted : float or None
+        Of the deciding test, before and after Bonferroni.
+    n, n_dropped : int
+        Mixtures used and dropped.
+    paper : str
+        The paper's figure, as text; empty where it is lost.
+    axis : str
+        The cost axis, of Pareto findings.
+    status : Status or None
+        What this figure alone says; None where it is only shown.
+    note : str
+    """
+
+    quantity: str
+    tier: str = ""
+    metric: str = ""
+    arm: str = ""
+    versus: str = ""
+    estimate: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    d: float | None = None
+    d_low: float | None = None
+    d_high: float | None = None
+    p: float | None = None
+    p_adjusted: float | None = None
+    n: int = 0
+    n_dropped: int = 0
+    paper: str = ""
+    axis: str = ""
+    status: Status | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The judgement of one claim on one checkpoint.
+
+    Parameters
+    ----------
+    claim_id : str
+    status : Status
+    reason : str
+        A sentence with the figures that decided.
+    n, n_dropped : int
+        The fewest mixtures used, and the most dropped, by any finding.
+    findings : tuple of Finding
+    """
+
+    claim_id: str
+    status: Status
+    reason: str
+    n: int = 0
+    n_dropped: int = 0
+    findings: tuple[Finding, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the verdict as strict JSON data; infinities (a constant shift) become the strings "inf", "-inf"."""
+        return {name: _plain(value) for name, value in asdict(self).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float):
+        return None if math.isnan(value) else value if math.isfinite(value) else ("inf" if value > 0 else "-inf")
+    return value

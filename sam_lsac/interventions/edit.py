@@ -1,0 +1,141 @@
+"""What an edit is: a frozen description that says where it acts, and how it acts on one call of one module.
+
+An edit holds no tensors. Its state is made by `Edit.begin` when it is attached and dies when it is detached.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from sam_lsac.errors import EditError
+from sam_lsac.interventions.sites import Site
+
+__all__ = ["CacheReport", "Call", "Clock", "Edit"]
+
+
+@dataclass(slots=True, kw_only=True)
+class Clock:
+    """Counts the network evaluations of one solve and says to which solver step each belongs, both from 1.
+
+    Parameters
+    ----------
+    nfe
+        Evaluations of the whole solve.
+    evaluations_per_step
+        Of the solver: 1 for Euler and AB2, 2 for midpoint.
+    completed
+        Evaluations done.
+
+    Raises
+    ------
+    EditError
+        If the counts do not make whole steps.
+    """
+
+    nfe: int
+    evaluations_per_step: int = 1
+    completed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.nfe < 1 or self.evaluations_per_step < 1 or self.nfe % self.evaluations_per_step:
+            raise EditError(
+                f"nfe = {self.nfe} with {self.evaluations_per_step} evaluations a step makes no whole number of steps; "
+                "pass the solver's own .nfe and .evaluations_per_step."
+            )
+
+    @property
+    def n_steps(self) -> int:
+        """Solver steps of the whole solve."""
+        return self.nfe // self.evaluations_per_step
+
+    @property
+    def step(self) -> int:
+        """Solver step of the evaluation under way."""
+        return self.completed // self.evaluations_per_step + 1
+
+    @property
+    def ends_step(self) -> bool:
+        """Whether the evaluation under way is the last of its step; what an edit keeps of a step is taken there."""
+        return (self.completed + 1) % self.evaluations_per_step == 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One call of an edited module.
+
+    Parameters
+    ----------
+    site, module
+        What is called.
+    clock
+        When.
+    args, kwargs
+        With what.
+    inner
+        The module's own forward, or the edit below this one.
+    """
+
+    site: Site
+    module: Any
+    clock: Clock
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    inner: Callable[..., Any]
+
+    def proceed(self) -> Tensor:
+        """Do what would have been done without this edit."""
+        output: Tensor = self.inner(*self.args, **self.kwargs)
+        return output
+
+    @property
+    def x(self) -> Tensor:
+        """The main input: the first positional argument, or ``x``."""
+        value: Tensor = self.args[0] if self.args else self.kwargs["x"]
+        return value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheReport:
+    """What a cache did in one solve.
+
+    Parameters
+    ----------
+    hits
+        Calls that reused a stored tensor, by site path.
+    stored_bytes
+        Size of all that was stored at once, in bytes.
+    """
+
+    hits: dict[str, int] = field(default_factory=dict)
+    stored_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Edit(ABC):
+    """An intervention at inference time."""
+
+    @property
+    def first_acting_step(self) -> int:
+        """First solver step, from 1, at which the edit must be present; the steps before equal the plain run's."""
+        return 1
+
+    @abstractmethod
+    def sites(self, model: nn.Module) -> tuple[Site, ...]:
+        """Where the edit acts in this model; raises EditError if it does not fit."""
+
+    def begin(self, clock: Clock) -> Any:
+        """Make the state of one solve; raises EditError if the edit does not fit a solve of ``clock.n_steps`` steps."""
+        return None
+
+    @abstractmethod
+    def apply(self, call: Call, state: Any) -> Tensor:
+        """Do the call, edited."""
+
+    def finish(self, state: Any) -> Any:
+        """What is left of the state for the caller; raises EditError if the edit had no effect."""
+        return None

@@ -1,0 +1,235 @@
+"""The mixtures that come with the repository: recordings and two manifests below ``fixtures/mixtures``.
+
+``manifest.toml`` holds what may be used under CC-BY, ``cc-by-sa/manifest.toml`` every mixture with the one speaker whose
+recordings are CC-BY-SA. Both name their recordings with SHA-256, and every mixture with its own digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_lsac.errors import InputError
+from sam_lsac.mixtures.audio import read_wave
+from sam_lsac.mixtures.mixture import Mixture
+from sam_lsac.mixtures.scene import Scene, mix
+
+__all__ = ["MIXTURES_FOLDER", "Entry", "Source", "load_fixture", "read_manifests"]
+
+MIXTURES_FOLDER = Path(__file__).resolve().parents[2] / "fixtures" / "mixtures"
+MANIFESTS = ("manifest.toml", "cc-by-sa/manifest.toml")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One recording of 5 s.
+
+    Parameters
+    ----------
+    file : str
+        Path below ``fixtures/mixtures``.
+    sha256 : str
+        Of the file.
+    group : str
+        Speaker or label.
+    prompt : str
+        What names it.
+    licence, credit, package : str
+        Terms, whom to name, and the Debian package and version.
+    clips : tuple of str
+        The files of the package that it was made of.
+    """
+
+    file: str
+    sha256: str
+    group: str
+    prompt: str
+    licence: str
+    credit: str
+    package: str
+    clips: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, table: Mapping[str, Any], origin: str) -> Self:
+        """Read one ``[[source]]`` of a manifest."""
+        return cls(**_check_keys(cls, {**table, "clips": tuple(table["clips"])}, origin))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One mixture of a manifest.
+
+    Parameters
+    ----------
+    id, tier, excerpt_start_s
+        As in `Mixture`.
+    subset : str
+        ``claims`` or ``calibration``.
+    target, residual : str
+        Files of the two sources.
+    level_difference_db : float
+        Level of the target over that of the residual before noise, in dB.
+    gains_db : tuple of float
+        Gains of target and residual that make it so, in dB.
+    snr_db : float or None
+        Of the Noisy tier.
+    noise_seed : int
+        Of the Noisy tier.
+    spans : tuple of (start, end)
+        Where the target is active, in seconds.
+    sha256 : str
+        Digest of the whole mixture at the recordings' rate.
+    """
+
+    id: str
+    tier: str
+    subset: str
+    target: str
+    residual: str
+    level_difference_db: float
+    gains_db: tuple[float, float]
+    snr_db: float | None = None
+    noise_seed: int = 0
+    spans: tuple[tuple[float, float], ...]
+    excerpt_start_s: float
+    sha256: str
+
+    @classmethod
+    def parse(cls, table: Mapping[str, Any], origin: str) -> Self:
+        """Read one ``[[mixture]]`` of a manifest."""
+        gains_db, spans = tuple(table["gains_db"]), tuple(map(tuple, table["spans"]))
+        if len(gains_db) != 2 or any(len(span) != 2 for span in spans):
+            raise InputError(f"{origin} needs two gains and spans [start, end] throughout; restore it with git checkout")
+        return cls(**_check_keys(cls, {**table, "gains_db": gains_db, "spans": spans}, origin))
+
+
+def read_manifests(folder: Path = MIXTURES_FOLDER) -> tuple[dict[str, Source], list[Entry]]:
+    """Read both manifests.
+
+    Parameters
+    ----------
+    folder : Path
+        A folder like ``fixtures/mixtures``.
+
+    Returns
+    -------
+    sources : dict of Source
+        By file.
+    entries : list of Entry
+        Sorted by name, so by tier and number.
+
+    Raises
+    ------
+    InputError
+        If a manifest is missing or is not one.
+    """
+    sources: dict[str, Source] = {}
+    entries: list[Entry] = []
+    for name in MANIFESTS:
+        path = folder / name
+        if not path.is_file():
+            raise InputError(
+                f"{path} is missing; the cached mixtures are part of the repository, not of an installed wheel: install "
+                "from a clone with pip install -e, or give a folder of your own"
+            )
+        try:
+            tables = tomllib.loads(path.read_text(encoding="utf-8"))
+            parsed = [Source.parse(table, str(path)) for table in tables["source"]]
+            entries += [Entry.parse(table, str(path)) for table in tables["mixture"]]
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+            raise InputError(f"{path} is not a manifest of mixtures ({error}); restore it with git checkout") from error
+        sources |= {source.file: source for source in parsed}
+    return sources, sorted(entries, key=lambda entry: entry.id)
+
+
+def load_fixture(
+    tier: str, subset: str, *, n_mixtures: int, sample_rate: int | None, duration_s: float | None
+) -> list[Mixture]:
+    """Load the first mixtures of one tier, checked against their digests.
+
+    Parameters
+    ----------
+    tier : str
+        ``clean``, ``noisy`` or ``env``.
+    subset : str
+        ``claims`` or ``calibration``.
+    n_mixtures : int
+        How many.
+    sample_rate, duration_s : optional
+        As in `sam_lsac.mixtures.scene.mix`.
+
+    Returns
+    -------
+    list of Mixture
+        In the order of their names.
+
+    Raises
+    ------
+    InputError
+        If there are fewer, or a file or a mixture is not the one that the manifest names.
+    """
+    sources, entries = read_manifests(MIXTURES_FOLDER)
+    chosen = [entry for entry in entries if entry.tier == tier and entry.subset == subset]
+    if n_mixtures > len(chosen):
+        raise InputError(f"the {tier} tier has {len(chosen)} {subset} mixtures, not {n_mixtures}; ask for fewer")
+    mixtures = []
+    for entry in chosen[:n_mixtures]:
+        scene = _stage(entry, sources)
+        whole = mix(scene)
+        if whole.digest != entry.sha256:
+            raise InputError(
+                f"mixture {entry.id} is not the one of its manifest, though its recordings are; restore the manifests in "
+                f"{MIXTURES_FOLDER} with git checkout, or build them anew with fixtures/build_mixtures.py"
+            )
+        plain = sample_rate is None and duration_s is None
+        mixtures.append(whole if plain else mix(scene, sample_rate=sample_rate, duration_s=duration_s))
+    return mixtures
+
+
+def _stage(entry: Entry, sources: Mapping[str, Source]) -> Scene:
+    """Turn a manifest's mixture into a scene, with its recordings read and checked."""
+    missing = [file for file in (entry.target, entry.residual) if file not in sources]
+    if missing:
+        raise InputError(f"no manifest in {MIXTURES_FOLDER} describes {missing[0]}; restore them with git checkout")
+    target, residual = sources[entry.target], sources[entry.residual]
+    waves = (_read_source(target), _read_source(residual))
+    return Scene(
+        id=entry.id,
+        tier=entry.tier,
+        target=waves[0][0],
+        residual=waves[1][0],
+        sample_rate=waves[0][1],
+        prompt=target.prompt,
+        residual_prompt=residual.prompt,
+        group=target.group,
+        credits=tuple(f"{source.credit} ({source.licence})" for source in (target, residual)),
+        gains_db=entry.gains_db,
+        snr_db=entry.snr_db,
+        noise_seed=entry.noise_seed,
+        spans=entry.spans,
+        excerpt_start_s=entry.excerpt_start_s,
+    )
+
+
+def _read_source(source: Source) -> tuple[NDArray[np.float64], int]:
+    """Read a recording after comparing it with its digest."""
+    path = MIXTURES_FOLDER / source.file
+    remedy = f"restore it with: git checkout -- {path}"
+    if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != source.sha256:
+        raise InputError(f"{path} is not the file that its manifest names (SHA-256 differs); {remedy}")
+    return read_wave(path, remedy=remedy)
+
+
+def _check_keys(cls: type, table: dict[str, Any], origin: str) -> dict[str, Any]:
+    """Refuse keys that the dataclass does not know."""
+    unknown = sorted(set(table) - {field.name for field in fields(cls)})
+    if unknown:
+        raise InputError(f"{origin}: unknown key {unknown[0]!r}; restore it with git checkout")
+    return table

@@ -1,0 +1,151 @@
+"""A folder of a user's own stems: one subfolder for every mixture.
+
+::
+
+    FOLDER/a-name/target.wav       the wanted source (or .flac, .ogg, .mp3)
+                  residual.wav     the rest; any other stems beside the target are summed to the same effect
+                  prompt.txt       what names the target, such as: dog barking
+
+Instead of ``prompt.txt`` there may be a ``mixture.json`` with ``prompt`` and, as needed, ``target`` (name of the target's
+file), ``residual_prompt``, ``spans`` (list of [start, end] in seconds), ``group``, ``credits``, ``tier`` and ``subset``.
+A stem called ``mixture`` is taken for the sum and left out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sam_lsac.errors import InputError
+from sam_lsac.mixtures.audio import read_wave
+from sam_lsac.mixtures.scene import Scene
+
+__all__ = ["AUDIO_SUFFIXES", "has_stems", "stem_scenes"]
+
+AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3"})
+DEFAULTS: dict[str, Any] = {
+    "prompt": None,
+    "target": "target",
+    "residual_prompt": None,
+    "spans": None,
+    "group": None,
+    "credits": (),
+    "tier": "user",
+    "subset": "claims",
+}
+NOTES = ("mixture.json", "prompt.txt")
+
+
+def has_stems(folder: Path) -> bool:
+    """Tell whether a folder's subfolders look like mixtures of stems."""
+    return any((child / name).is_file() for child in _subfolders(folder) for name in NOTES)
+
+
+def stem_scenes(folder: Path, *, tiers: Sequence[str], per_tier: int, subset: str) -> list[Scene]:
+    """Read the mixtures of a folder of stems.
+
+    Parameters
+    ----------
+    folder : Path
+        With one subfolder for every mixture; subfolders with neither audio nor notes are passed over.
+    tiers : sequence of str
+        Tiers that are wanted; mixtures of tier ``user``, which is the default, are wanted always.
+    per_tier : int
+        At most so many of each tier, by name.
+    subset : str
+        ``claims``, which is the default, or ``calibration``.
+
+    Returns
+    -------
+    list of Scene
+        Sorted by name.
+
+    Raises
+    ------
+    InputError
+        If a mixture lacks a stem or its prompt, or its stems differ in rate or length or cannot be read.
+    """
+    taken: Counter[str] = Counter()
+    scenes = []
+    for child in _subfolders(folder):
+        if not _stems(child) and not any((child / name).exists() for name in NOTES):
+            continue
+        notes = _read_notes(child)
+        tier = notes["tier"]
+        if notes["subset"] == subset and tier in (*tiers, "user") and taken[tier] < per_tier:
+            taken[tier] += 1
+            scenes.append(_read_scene(child, notes))
+    return scenes
+
+
+def _read_scene(folder: Path, notes: dict[str, Any]) -> Scene:
+    """Read one mixture's stems: the target, and the sum of the others."""
+    stems = _stems(folder)
+    targets = [stem for stem in stems if notes["target"] in (stem.name, stem.stem)]
+    others = [stem for stem in stems if stem not in targets and stem.stem != "mixture"]
+    if len(targets) != 1 or not others:
+        raise InputError(
+            f"{folder} needs one target (named {notes['target']}) and another stem, as {', '.join(sorted(AUDIO_SUFFIXES))}; "
+            "add target.wav and residual.wav, or name the target's file in mixture.json"
+        )
+    target, sample_rate = read_wave(targets[0])
+    residual = np.zeros_like(target)
+    for path in others:
+        wave, other_rate = read_wave(path)
+        if other_rate != sample_rate or wave.size != target.size:
+            raise InputError(
+                f"{path} has {wave.size} samples at {other_rate} Hz, {targets[0].name} {target.size} at {sample_rate} Hz; "
+                "export all stems of a mixture with one rate and length"
+            )
+        residual += wave
+    return Scene(
+        id=folder.name,
+        tier=notes["tier"],
+        target=target,
+        residual=residual,
+        sample_rate=sample_rate,
+        prompt=notes["prompt"],
+        residual_prompt=notes["residual_prompt"],
+        group=notes["group"] or notes["prompt"],
+        credits=tuple(notes["credits"]),
+        spans=notes["spans"],
+    )
+
+
+def _read_notes(folder: Path) -> dict[str, Any]:
+    """Read ``mixture.json`` or ``prompt.txt``, check it, and fill in what it leaves open."""
+    path = next((folder / name for name in NOTES if (folder / name).is_file()), None)
+    if path is None:
+        raise InputError(
+            f"{folder} has neither mixture.json nor prompt.txt; write what names the target into prompt.txt"
+        )
+    try:
+        text = path.read_text(encoding="utf-8")
+        notes = DEFAULTS | (json.loads(text) if path.suffix == ".json" else {"prompt": text.strip()})
+        if notes["spans"] is not None:
+            notes["spans"] = tuple((float(start), float(end)) for start, end in notes["spans"])
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path} cannot be used ({error}); its keys are {', '.join(DEFAULTS)}") from error
+    unknown = sorted(set(notes) - set(DEFAULTS))
+    if unknown:
+        raise InputError(f"{path}: unknown key {unknown[0]!r}; the keys are {', '.join(DEFAULTS)}")
+    if not isinstance(notes["prompt"], str) or not notes["prompt"].strip():
+        raise InputError(f"{path} has no prompt; name the target, such as: dog barking")
+    if notes["subset"] not in ("claims", "calibration"):
+        raise InputError(f"{path}: subset {notes['subset']!r} is neither 'claims' nor 'calibration'; correct it")
+    return notes
+
+
+def _stems(folder: Path) -> list[Path]:
+    """List a mixture's audio files."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in AUDIO_SUFFIXES)
+
+
+def _subfolders(folder: Path) -> list[Path]:
+    """List the folders inside a folder, without hidden ones."""
+    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))

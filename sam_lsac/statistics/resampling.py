@@ -1,0 +1,166 @@
+"""Bootstrap intervals with an explicit seed; what is resampled is always the mixture."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import stats
+
+from sam_lsac.errors import InputError
+from sam_lsac.statistics._samples import Sample, fraction, pair, sample
+
+__all__ = ["Interval", "mean_interval", "ratio_interval", "spearman"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Interval:
+    """An estimate with the ends of its interval and the coverage (`level`) that these were made for."""
+
+    n: int
+    estimate: float
+    low: float
+    high: float
+    level: float
+
+
+def mean_interval(
+    values: ArrayLike, *, level: float = 0.95, method: Literal["t", "bca"] = "t", seed: int = 0, n_resamples: int = 9999
+) -> Interval:
+    """Return the mean over mixtures with Student's or the bootstrap (BCa) interval.
+
+    Parameters
+    ----------
+    values : array_like [n]
+        One figure per mixture. Equal figures give the point.
+    level : float
+        Coverage, between 0 and 1.
+    method : {"t", "bca"}
+        `seed` and `n_resamples` matter to "bca" alone.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than two figures, one is not finite, or the method is unknown.
+    """
+    data = sample(values)
+    fraction(level, "level")
+    mean = float(data.mean())
+    if np.ptp(data) == 0.0:
+        return Interval(n=data.size, estimate=mean, low=mean, high=mean, level=level)
+    if method == "t":
+        half = float(stats.t.ppf((1 + level) / 2, data.size - 1)) * float(stats.sem(data))
+        return Interval(n=data.size, estimate=mean, low=mean - half, high=mean + half, level=level)
+    if method != "bca":
+        raise InputError(f"unknown method {method!r}: choose 't' or 'bca'")
+    low, high = _bca((data,), np.mean, level=level, seed=seed, n_resamples=n_resamples)
+    return Interval(n=data.size, estimate=mean, low=low, high=high, level=level)
+
+
+def ratio_interval(
+    numerator: ArrayLike, denominator: ArrayLike, *, level: float = 0.95, seed: int = 0, n_resamples: int = 9999
+) -> Interval:
+    """Return mean(numerator) / mean(denominator) over paired mixtures, with its bootstrap (BCa) interval.
+
+    Parameters
+    ----------
+    numerator, denominator : array_like [n]
+        One figure per mixture, in one order; the denominator's figures are all greater than 0.
+
+    Raises
+    ------
+    InputError
+        As `mean_interval`, and if a figure of the denominator is not positive.
+    """
+    above, below = pair(numerator, denominator)
+    fraction(level, "level")
+    if below.min() <= 0.0:
+        raise InputError("a ratio needs a denominator above 0 in every mixture: compare differences instead")
+    ratio = float(above.mean() / below.mean())
+    if np.ptp(above / below) <= 1e-12 * abs(ratio):
+        return Interval(n=above.size, estimate=ratio, low=ratio, high=ratio, level=level)
+    low, high = _bca((above, below), _mean_ratio, level=level, seed=seed, n_resamples=n_resamples)
+    return Interval(n=above.size, estimate=ratio, low=low, high=high, level=level)
+
+
+def spearman(
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    clusters: Sequence[object],
+    level: float = 0.95,
+    seed: int = 0,
+    n_resamples: int = 4999,
+) -> Interval:
+    """Return the rank correlation of all points, with an interval that resamples whole clusters.
+
+    Points of one mixture are not independent, so mixtures (clusters) are drawn with replacement, all their points
+    with them, and the percentiles of the correlation are the interval. `n` counts the clusters.
+
+    Parameters
+    ----------
+    x, y : array_like [m]
+        The points.
+    clusters : sequence [m]
+        The mixture of each point; at least two different ones.
+    level, seed, n_resamples
+        Coverage, seed and number of draws.
+
+    Raises
+    ------
+    InputError
+        If lengths differ, a figure is not finite, there is one cluster only, or x or y is constant.
+    """
+    a, b = pair(x, y)
+    fraction(level, "level")
+    members = _members(clusters, a.size)
+    if np.ptp(a) == 0.0 or np.ptp(b) == 0.0:
+        raise InputError("a rank correlation needs figures that vary: widen the sweep")
+    rng = np.random.default_rng(seed)
+    draws = np.empty(n_resamples)
+    for index in range(n_resamples):
+        picked = np.concatenate([members[k] for k in rng.integers(len(members), size=len(members))])
+        draws[index] = _rank_correlation(a[picked], b[picked])
+    low, high = np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(n=len(members), estimate=_rank_correlation(a, b), low=float(low), high=float(high), level=level)
+
+
+def _members(clusters: Sequence[object], size: int) -> list[NDArray[np.int64]]:
+    if len(clusters) != size:
+        raise InputError(f"needs the mixture of every point: got {len(clusters)} for {size} points")
+    places: dict[object, list[int]] = {}
+    for index, cluster in enumerate(clusters):
+        places.setdefault(cluster, []).append(index)
+    if len(places) < 2:
+        raise InputError("resampling mixtures needs at least 2 mixtures: run more")
+    return [np.asarray(indices, dtype=np.int64) for indices in places.values()]
+
+
+def _rank_correlation(x: Sample, y: Sample) -> float:
+    """Return Spearman's coefficient, NaN where a draw is constant."""
+    a, b = stats.rankdata(x), stats.rankdata(y)
+    a, b = a - a.mean(), b - b.mean()
+    norm = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / norm if norm else float("nan")
+
+
+def _mean_ratio(above: Sample, below: Sample, axis: int = -1) -> Sample:
+    ratio: Sample = above.mean(axis=axis) / below.mean(axis=axis)
+    return ratio
+
+
+def _bca(
+    data: tuple[Sample, ...], statistic: object, *, level: float, seed: int, n_resamples: int
+) -> tuple[float, float]:
+    result = stats.bootstrap(
+        data,
+        statistic,
+        paired=len(data) > 1,
+        vectorized=True,
+        confidence_level=level,
+        n_resamples=n_resamples,
+        method="BCa",
+        rng=np.random.default_rng(seed),
+    )
+    return float(result.confidence_interval.low), float(result.confidence_interval.high)

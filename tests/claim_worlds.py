@@ -1,0 +1,218 @@
+"""Simulated ledgers whose truth is known, for every kind of claim: what must be said of each, and how often."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sam_lsac.claims import ArmCost, Claim, Context, Ledger, Row, parse_claims
+
+SETTINGS = {
+    "alpha": 0.05,
+    "tost_margin_db": 0.5,
+    "power": 0.8,
+    "tiers": ["clean", "noisy", "env"],
+    "seeds": [0],
+    "bootstrap_seed": 0,
+    "bootstrap_resamples": 49,
+}
+ARMS = {name: {"solver": "euler:16"} for name in ("baseline", "own-baseline", "a", "b", "r", "s", "control")}
+COMMON = {"id": "X1", "section": "4.4", "quote": "what it says", "paper": "", "applies_to": "any"}
+PAIRED = {"arms": ["a"], "metrics": ["si_snr"], "tiers": ["clean"], "family": "f"}
+
+Columns = Mapping[tuple[str, str], np.ndarray]  # (arm, metric) -> figures [n]
+World = Callable[[np.random.Generator, int], Columns]
+
+
+def make_claim(**fields: object) -> Claim:
+    """Return one claim, through the loader."""
+    return parse_claims({"settings": SETTINGS, "arms": ARMS, "claims": [COMMON | fields]}).claims[0]
+
+
+def make_ledger(columns: Columns, *, tier: str = "clean") -> Ledger:
+    """Return a ledger of these figures, one mixture a position."""
+    return Ledger(tuple(rows_of(columns, tier=tier)))
+
+
+def rows_of(columns: Columns, *, tier: str = "clean", seed: int = 0) -> list[Row]:
+    return [
+        Row(
+            arm=arm, tier=tier, mixture=f"{tier}-{i:03d}", group=f"g{i % 3}", seed=seed, metric=metric,
+            value=float(value), reason="gone" if np.isnan(value) else None,
+        )
+        for (arm, metric), values in columns.items()
+        for i, value in enumerate(values)
+    ]  # fmt: skip
+
+
+def make_context(**fields: object) -> Context:
+    """Return a context in which "a" and "r" save the same layer-steps, and "a" fewer FLOPs."""
+    costs = {
+        arm: ArmCost(
+            arm=arm, layer_steps_saved=0.25, flops_total=1e12, flops_saved=share, self_attention_flops_saved=0.13
+        )
+        for arm, share in {"a": 0.04, "b": 0.06, "r": 0.25, "s": 0.3}.items()
+    }
+    known = {"checkpoint": "toy", "digest": "0" * 64, "n_layers": 12, "is_small": False, "costs": costs}
+    return Context(**(known | fields))
+
+
+def losing(metric: str = "si_snr", **losses: tuple[float, float]) -> World:
+    """Return a world where each arm loses (mean, sd) against a baseline that varies far more between mixtures."""
+
+    def draw(rng: np.random.Generator, n: int) -> Columns:
+        base = 10.0 + 5.0 * rng.standard_normal(n)
+        columns = {("baseline", metric): base}
+        for arm, (mean, sd) in losses.items():
+            columns[(arm, metric)] = base - mean - sd * rng.standard_normal(n)
+        return columns
+
+    return draw
+
+
+def factors(**changes: tuple[float, float]) -> World:
+    """Return a world of block ratios: layer L01 and L09 of arm "a" change by (mean, sd) in logarithm."""
+
+    def draw(rng: np.random.Generator, n: int) -> Columns:
+        columns = {}
+        for layer, (mean, sd) in changes.items():
+            base = np.exp(1.0 + 0.5 * rng.standard_normal(n))
+            columns[("baseline", f"block_ratio/{layer}")] = base
+            columns[("a", f"block_ratio/{layer}")] = base * np.exp(mean + sd * rng.standard_normal(n))
+        return columns
+
+    return draw
+
+
+def sweep(slope: float) -> World:
+    """Return a world where the second metric follows the first with `slope`, and both share each mixture's level."""
+
+    def draw(rng: np.random.Generator, n: int) -> Columns:
+        columns = {("baseline", name): np.zeros(n) for name in ("block_ratio/mean", "si_snr")}
+        level = rng.standard_normal((2, n))
+        for step, arm in enumerate(("a", "b", "r", "s")):
+            x = step + 0.5 * rng.standard_normal(n)
+            columns[(arm, "block_ratio/mean")] = x + level[0]
+            columns[(arm, "si_snr")] = slope * x + level[1] + (0.0 if slope else 0.5 * rng.standard_normal(n))
+        return columns
+
+    return draw
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """One kind with worlds of known truth.
+
+    `true` and `false` must be found by 24 mixtures nearly always; each of `nulls` comes with the statuses that would
+    be errors there; `weak` is a true effect that 4 mixtures cannot show.
+    """
+
+    claim: Mapping[str, object]
+    true: World
+    false: World
+    nulls: tuple[tuple[World, frozenset[str]], ...]
+    weak: World
+    n: int = 24
+    context: Mapping[str, object] = field(default_factory=dict)
+
+
+WRONG_SIDE = frozenset({"supported", "refuted"})
+SUPPORTED, REFUTED = frozenset({"supported"}), frozenset({"refuted"})
+RIVAL = {"rivals": ["r"]}
+
+CASES: dict[str, Case] = {
+    "pareto": Case(
+        claim=PAIRED | RIVAL,
+        true=losing(a=(0, 0.1), r=(0, 0.6)),
+        false=losing(a=(0, 0.6), r=(0, 0.1)),
+        nulls=((losing(a=(0, 0.3), r=(0, 0.3)), WRONG_SIDE),),
+        weak=losing(a=(0, 0.25), r=(0, 0.3)),
+    ),
+    "smaller-loss": Case(
+        claim=PAIRED | RIVAL | {"score": "deviation"},
+        true=losing(a=(0, 0.1), r=(0, 0.6)),
+        false=losing(a=(0, 0.6), r=(0, 0.1)),
+        nulls=((losing(a=(0, 0.3), r=(0, 0.3)), WRONG_SIDE),),
+        weak=losing(a=(0, 0.25), r=(0, 0.3)),
+    ),
+    "smaller-loss, signed": Case(
+        claim=PAIRED | RIVAL | {"score": "loss"},
+        true=losing(a=(0.1, 0.2), r=(0.6, 0.2)),
+        false=losing(a=(0.6, 0.2), r=(0.1, 0.2)),
+        nulls=((losing(a=(0.3, 0.2), r=(0.3, 0.2)), WRONG_SIDE),),
+        weak=losing(a=(0.3, 0.5), r=(0.4, 0.5)),
+    ),
+    "no-loss": Case(
+        claim=PAIRED | RIVAL,
+        true=losing(a=(0, 0.2), r=(0.8, 0.4)),
+        false=losing(a=(0.8, 0.4), r=(0.8, 0.4)),
+        nulls=(
+            (losing(a=(0.5, 0.5), r=(0.8, 0.4)), SUPPORTED),
+            (losing(a=(0, 0.5), r=(0.8, 0.4)), REFUTED),
+            (losing(a=(0, 0.1), r=(0, 1.0)), SUPPORTED),
+            (losing(a=(0, 0.1), r=(0.5, 0.6)), REFUTED),
+        ),
+        weak=losing(a=(0, 0.5), r=(0.3, 0.5)),
+    ),
+    "negligible-loss": Case(
+        claim=PAIRED,
+        true=losing(a=(0, 0.3)),
+        false=losing(a=(1.2, 0.4)),
+        nulls=((losing(a=(0.5, 0.5)), SUPPORTED), (losing(a=(0, 0.5)), REFUTED), (losing(a=(0.1, 0.5)), REFUTED)),
+        weak=losing(a=(0, 0.6)),
+    ),
+    "labelled-loss": Case(
+        claim=PAIRED | {"label": "large"},
+        true=losing(a=(2, 1)),
+        false=losing(a=(-1, 1)),
+        nulls=((losing(a=(0, 1)), SUPPORTED), (losing(a=(0.8, 1)), REFUTED)),
+        weak=losing(a=(0.9, 1)),
+    ),
+    "equivalent": Case(
+        claim=PAIRED,
+        true=losing(a=(0, 0.3)),
+        false=losing(a=(-1.2, 0.4)),
+        nulls=((losing(a=(0.5, 0.5)), WRONG_SIDE), (losing(a=(-0.5, 0.5)), WRONG_SIDE)),
+        weak=losing(a=(0, 0.6)),
+    ),
+    "effect-table": Case(
+        claim=PAIRED | {"rivals": ["r", "s"]},
+        true=losing(a=(0, 0.5), r=(0.3, 0.5), s=(2.0, 1.0)),
+        false=losing(a=(1, 0.5), r=(0.3, 0.5), s=(2.0, 1.0)),
+        nulls=(
+            (losing(a=(0.1, 0.5), r=(0.3, 0.5), s=(2.0, 1.0)), WRONG_SIDE),
+            (losing(a=(0, 0.5), r=(1, 0.5), s=(1, 0.5)), WRONG_SIDE),
+        ),
+        weak=losing(a=(0, 0.5), r=(0.3, 0.5), s=(0.4, 0.5)),
+        n=400,
+    ),
+    "loss-order": Case(
+        claim=PAIRED | {"rivals": ["r", "s"], "direction": "largest", "controls": ["control"]},
+        true=losing(a=(2, 0.5), r=(1, 0.5), s=(0.5, 0.5), control=(3, 0.5)),
+        false=losing(a=(1, 0.5), r=(2, 0.5), s=(0.5, 0.5), control=(0, 0.5)),
+        nulls=((losing(a=(1, 0.5), r=(1, 0.5), s=(1, 0.5), control=(0, 0.5)), WRONG_SIDE),),
+        weak=losing(a=(1.1, 0.5), r=(1, 0.5), s=(1, 0.5), control=(0, 0.5)),
+    ),
+    "ratio-change": Case(
+        claim=PAIRED | {"metrics": ["block_ratio/L01"], "direction": "increase"},
+        true=factors(L01=(0.5, 0.3)),
+        false=factors(L01=(-0.5, 0.3)),
+        nulls=((factors(L01=(0, 0.3)), WRONG_SIDE),),
+        weak=factors(L01=(0.1, 0.3)),
+    ),
+    "layer-response": Case(
+        claim=PAIRED | {"metrics": ["block_ratio/L01", "block_ratio/L09"], "margin": 0.1},
+        true=factors(L01=(0, 0.05), L09=(0.9, 0.2)),
+        false=factors(L01=(0.9, 0.2), L09=(0, 0.05)),
+        nulls=((factors(L01=(0, 0.05), L09=(0, 0.05)), WRONG_SIDE), (factors(L01=(0.1, 0.1), L09=(1, 0.2)), SUPPORTED)),
+        weak=factors(L01=(0, 0.3), L09=(0.2, 0.3)),
+    ),
+    "rank-correlation": Case(
+        claim=PAIRED
+        | {"arms": ["a", "b", "r", "s"], "metrics": ["block_ratio/mean", "si_snr"], "direction": "negative"},
+        true=sweep(-2.0),
+        false=sweep(2.0),
+        nulls=((sweep(0.0), WRONG_SIDE),),
+        weak=sweep(-0.3),
+    ),
+}

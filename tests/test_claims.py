@@ -1,0 +1,385 @@
+"""The claims file is read strictly, the ledger pairs and drops in one place, a verdict says why."""
+
+import copy
+import json
+import math
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sam_lsac.claims import (
+    KINDS,
+    ArmCost,
+    Context,
+    Finding,
+    Ledger,
+    Row,
+    Verdict,
+    judge,
+    judge_all,
+    load_claims,
+    parse_claims,
+)
+from sam_lsac.errors import ClaimError, InputError
+from tests.claim_worlds import make_context, rows_of
+
+CLAIMS = Path(__file__).parents[1] / "bench" / "claims.toml"
+RAW = tomllib.loads(CLAIMS.read_text(encoding="utf-8"))
+BOOK = load_claims(CLAIMS)
+IDS = [
+    *("DP1", "DP2", "DP3", "DP4", "DP5"),
+    *("SS1", "SS2", "SS3", "SS4"),
+    *("GH1", "GH2", "GH3", "GH4", "GH5", "GH6"),
+    *("LS1", "LS2", "LS3", "LS4", "LS5", "LS6", "LS7", "LS8", "LS9"),
+    "FL1",
+]
+
+
+# ------------------------------------------------------------------------------------------------------------ the file
+
+
+def test_all_claims_of_the_paper_are_rows():
+    assert [claim.id for claim in BOOK.claims] == IDS
+
+
+def test_every_kind_and_every_arm_is_used():
+    assert {claim.kind for claim in BOOK.claims} == set(KINDS)
+    used = {arm for claim in BOOK.claims for arm in (*claim.arms, *claim.rivals, *claim.controls, *claim.baselines)}
+    assert used == set(BOOK.arms)
+
+
+def test_the_size_of_a_family_is_the_number_of_its_tests():
+    for family in {claim.family for claim in BOOK.claims if claim.family}:
+        members = [claim for claim in BOOK.claims if claim.family == family]
+        assert {claim.family_size for claim in members} == {sum(KINDS[c.kind].n_tests(c) for c in members)}
+    assert BOOK["LS1"].family_size == 27 + 3 + 20 + 42 + 1 + 18  # LS1, LS3 to LS5, LS6, LS7, LS8, LS9
+    assert BOOK["FL1"].family == ""
+
+
+def test_the_papers_figures_stand_beside_their_cells():
+    assert BOOK["LS7"].figure(tier="clean", arm="naive-10") == "d 0.46"
+    assert BOOK["LS4"].figure(tier="noisy", arm="lsac-balanced") == "0.13 dB"
+    assert BOOK["LS1"].figure(tier="noisy", arm="lsac-balanced") == ""
+    assert BOOK["LS6"].margin == BOOK.settings.tost_margin_db == 0.5
+
+
+def test_the_gate_sweep_has_15_even_points():
+    values = [BOOK.arms[arm].edits[0]["value"] for arm in BOOK["GH6"].arms]
+    assert np.allclose(values, np.linspace(-1, 1, 15), atol=1e-6)
+
+
+def test_the_needed_columns_are_listed_for_the_plan():
+    assert BOOK["LS3"].columns == tuple(("clean", arm, "si_snr") for arm in ("baseline", "lsac-balanced", "naive-12"))
+    assert BOOK["FL1"].columns == ()
+    assert BOOK["LS2"].columns == ()
+
+
+def edited(path, value):
+    """Return the file's contents with the value at `path` replaced, or removed where it is None."""
+    data = copy.deepcopy(RAW)
+    place = data
+    for step in path[:-1]:
+        place = place[step]
+    if value is None:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    return data
+
+
+def row(claim_id, key):
+    return ["claims", IDS.index(claim_id), key]
+
+
+BROKEN = [
+    (["setting"], {}, "unknown key 'setting': did you mean 'settings'"),
+    (["claims"], None, "claims is missing"),
+    (["claims"], {}, "array"),
+    (["settings", "alfa"], 0.05, "unknown key 'alfa': did you mean 'alpha'"),
+    (["settings", "alpha"], None, "alpha is missing"),
+    (["settings", "alpha"], 5, "between 0 and 1, got 5"),
+    (["settings", "alpha"], True, "number above 0"),
+    (["settings", "seeds"], [0, 0], "different whole numbers"),
+    (["settings", "seeds"], [-1], "whole number from 0"),
+    (["settings", "tiers"], "clean", "list of texts"),
+    (["arms", "naive-12", "solvr"], "euler:12", "did you mean 'solver'"),
+    (["arms", "naive-12", "solver"], None, "solver is missing"),
+    (["arms", "naive-12"], "euler:12", "expected a table"),
+    (["arms", "naive-12", "spans"], "yes", "true or false"),
+    (["arms", "lsac-safe", "edits"], [{"kind": "LSCA", "level": "safe"}], "did you mean 'LSAC'"),
+    (["arms", "lsac-safe", "edits"], [{"kind": "LSAC", "level": "saef"}], "did you mean 'safe'"),
+    (["arms", "lsac-safe", "edits"], [{"kind": "LSAC", "levl": "safe"}], "did you mean 'level'"),
+    (["arms", "lsac-safe", "edits"], ["LSAC"], "list of tables"),
+    (row("LS3", "rival"), ["naive-12"], "claim LS3: unknown key 'rival': did you mean 'rivals'"),
+    (row("LS3", "margin"), 0.5, "claim LS3: unknown key 'margin'"),
+    (row("LS3", "quote"), None, "claim LS3: quote is missing"),
+    (row("LS3", "quote"), " ", "must not be empty"),
+    (row("LS3", "family"), None, "family is missing"),
+    (row("LS3", "rivals"), None, "rivals is missing"),
+    (row("LS3", "arms"), ["lsac-balancd"], "unknown arm 'lsac-balancd': did you mean 'lsac-balanced'"),
+    (row("LS3", "arms"), ["lsac-balanced", "lsac-balanced"], "twice"),
+    (row("LS3", "arms"), ["lsac-balanced", "lsac-safe"], "one to one"),
+    (row("LS3", "baselines"), ["baseline-midpoin"], "did you mean 'baseline-midpoint'"),
+    (row("LS3", "metrics"), ["si_sdr"], "did you mean 'si_snr'"),
+    (row("GH2", "metrics"), ["block_ratio/L6"], "unknown metric"),
+    (row("LS3", "tiers"), ["claen"], "did you mean 'clean'"),
+    (row("LS3", "kind"), "smaler-loss", "did you mean 'smaller-loss'"),
+    (row("LS3", "kind"), ["smaller-loss"], "unknown kind"),
+    (row("LS3", "score"), "deviance", "did you mean 'deviation'"),
+    (row("LS3", "applies_to"), "smal", "did you mean 'small'"),
+    (row("LS3", "alpha"), 1.5, "between 0 and 1"),
+    (row("LS3", "id"), "LS4", "LS4 is there twice"),
+    (row("LS3", "figures"), {"naive-13": "0.48 dB"}, "did you mean 'naive-12'"),
+    (row("LS3", "known_refutations"), {"embedded": ""}, "must not be empty"),
+    (row("DP4", "stronger_tier"), "envi", "did you mean 'env'"),
+    (row("DP4", "tiers"), ["clean", "noisy"], "needs itself and another tier"),
+    (row("DP2", "label"), "massive", "unknown label 'massive'"),
+    (row("DP1", "arms"), ["zero-additive", "text-none"], "exactly 1 arms"),
+    (row("GH5", "margin"), None, "margin is missing"),
+    (row("GH5", "margin"), math.nan, "number above 0"),
+    (row("LS2", "targets"), {"layer_step_saved": 0.25}, "did you mean 'layer_steps_saved'"),
+    (row("FL1", "targets"), {}, "table of numbers"),
+    (row("LS9", "baselines"), ["baseline", "baseline-ab2"], "one for all arms or one for each"),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"), BROKEN, ids=lambda x: ".".join(map(str, x)) if isinstance(x, list) else ""
+)
+def test_a_broken_file_is_rejected_with_the_nearest_name(path, value, words):
+    with pytest.raises(ClaimError) as caught:
+        parse_claims(edited(path, value))
+    assert words in str(caught.value)
+
+
+def test_a_file_that_is_missing_or_not_toml_is_a_claim_error(tmp_path):
+    with pytest.raises(ClaimError, match="no claims file"):
+        load_claims(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("[settings\n", encoding="utf-8")
+    with pytest.raises(ClaimError, match="not TOML"):
+        load_claims(tmp_path / "bad.toml")
+    with pytest.raises(ClaimError, match="did you mean"):
+        BOOK["LS10"]
+
+
+def test_known_refutations_are_found_by_digest_and_by_name():
+    reasons = {"toy": "by name", "d1": "by digest"}
+    claim = parse_claims(edited(row("LS3", "known_refutations"), reasons))["LS3"]
+    assert claim.known_refutation(make_context(digest="d1")) == "by digest"
+    assert claim.known_refutation(make_context(digest="d2")) == "by name"
+    assert claim.known_refutation(make_context(digest="d2", checkpoint="other")) is None
+
+
+# ---------------------------------------------------------------------------------------------------------- the ledger
+
+
+def one(arm, mixture, value, *, seed=0, tier="clean", metric="si_snr", reason=None, group="g"):
+    return Row(arm=arm, tier=tier, mixture=mixture, group=group, seed=seed, metric=metric, value=value, reason=reason)
+
+
+def test_pairs_are_matched_by_mixture_whatever_the_order_of_the_rows():
+    rows = [one("a", "m2", 5.0), one("baseline", "m1", 1.0), one("a", "m1", 2.0), one("baseline", "m2", 3.0)]
+    pairs = Ledger(tuple(rows)).paired("si_snr", arm="a", baseline="baseline", tier="clean")
+    assert pairs.mixtures == ("m1", "m2")
+    assert pairs.treated.tolist() == [2.0, 5.0]
+    assert pairs.baseline.tolist() == [1.0, 3.0]
+
+
+def test_seeds_are_averaged_and_deviations_are_taken_per_seed_before():
+    rows = [one("baseline", "m", 10.0, seed=s) for s in (0, 1)]
+    rows += [
+        one("a", "m", 11.0, seed=0),
+        one("a", "m", 9.0, seed=1),
+        one("r", "m", 12.0, seed=0),
+        one("r", "m", 12.0, seed=1),
+    ]
+    ledger = Ledger(tuple(rows))
+    assert ledger.paired("si_snr", arm="a", baseline="baseline", tier="clean").treated.tolist() == [10.0]
+    deviations = ledger.deviations("si_snr", arm="a", rival="r", baseline="baseline", tier="clean")
+    assert (deviations.treated.tolist(), deviations.baseline.tolist()) == ([1.0], [2.0])
+
+
+def test_only_seeds_that_all_arms_have_are_used():
+    rows = [one("baseline", "m", 0.0, seed=0), one("baseline", "m", 100.0, seed=1), one("a", "m", 1.0, seed=0)]
+    rows += [one("baseline", "n", 0.0, seed=0), one("a", "n", 1.0, seed=1)]
+    pairs = Ledger(tuple(rows)).paired("si_snr", arm="a", baseline="baseline", tier="clean")
+    assert (pairs.mixtures, pairs.baseline.tolist(), pairs.n_dropped) == (("m",), [0.0], 1)
+    assert "no noise seed" in pairs.reasons[0]
+
+
+def test_a_mixture_without_a_figure_in_either_arm_is_dropped_and_counted():
+    rows = [one(arm, f"m{i}", float(i)) for arm in ("a", "baseline") for i in range(3)]
+    rows += [one("a", "m3", math.nan, reason="pesq: silent"), one("baseline", "m3", 1.0), one("baseline", "m4", 1.0)]
+    rows += [
+        one("a", "m5", 1.0, seed=0),
+        one("baseline", "m5", 1.0),
+        one("baseline", "m5", math.nan, seed=1, reason="x"),
+    ]
+    rows += [one("a", "m5", 1.0, seed=1)]
+    pairs = Ledger(tuple(rows)).paired("si_snr", arm="a", baseline="baseline", tier="clean")
+    assert (pairs.n, pairs.n_dropped) == (3, 3)
+    assert pairs.reasons == ("m3: si_snr of a: pesq: silent", "m4: no si_snr of a", "m5: si_snr of baseline: x")
+
+
+def test_tiers_and_metrics_are_kept_apart():
+    rows = [
+        one("a", "m", 1.0),
+        one("baseline", "m", 1.0),
+        one("a", "e", 1.0, tier="env"),
+        one("a", "m", 1.0, metric="stoi"),
+    ]
+    ledger = Ledger(tuple(rows))
+    assert ledger.paired("si_snr", arm="a", baseline="baseline", tier="clean").n == 1
+    assert ledger.paired("si_snr", arm="a", baseline="baseline", tier="env").n == 0
+    assert ledger.has("stoi", arm="a", tier="clean") and not ledger.has("stoi", arm="baseline", tier="clean")
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        lambda: [one("a", "m", 1.0), one("a", "m", 1.0)],
+        lambda: [one("a", "m", 1.0), one("b", "m", 1.0, tier="env")],
+        lambda: [one("a", "m", 1.0), one("b", "m", 1.0, group="h")],
+        lambda: [one("a", "m", math.nan)],
+        lambda: [one("a", "m", 1.0, reason="why")],
+        lambda: [one("a", "m", math.inf)],
+    ],
+)
+def test_rows_that_contradict_each_other_are_errors(rows):
+    with pytest.raises(InputError):
+        Ledger(tuple(rows()))
+
+
+@pytest.mark.parametrize("change", [{"layer_steps_saved": 25.0}, {"flops_saved": math.nan}, {"flops_total": 0.0}])
+def test_a_cost_that_is_no_fraction_is_an_error(change):
+    with pytest.raises(InputError, match="is 25 %"):
+        ArmCost(**({"arm": "a", "layer_steps_saved": 0.2, "flops_total": 1.0, "flops_saved": 0.1} | change))
+
+
+# -------------------------------------------------------------------------------------------------- the whole notebook
+
+LAYER_STEPS = {
+    **{"lsac-safe": 0.125, "lsac-balanced": 0.271, "lsac-aggressive": 0.385},
+    **{"naive-14": 0.125, "naive-12": 0.25, "naive-10": 0.375},
+}
+FLOPS = LAYER_STEPS | {"lsac-safe": 0.018, "lsac-balanced": 0.039, "lsac-aggressive": 0.056}
+
+
+def world(rng, losses, *, n=24, tiers=("clean", "noisy", "env"), drop=()):
+    """Return a ledger of the acceleration arms, each with (mean, sd) of its signed loss."""
+    rows = []
+    for tier in tiers:
+        base = 8 + 4 * rng.standard_normal(n)
+        columns = {("baseline", "si_snr"): base}
+        for arm, (mean, sd) in losses.items():
+            columns[(arm, "si_snr")] = base - mean - sd * rng.standard_normal(n)
+        rows += rows_of({key: value for key, value in columns.items() if key[0] not in drop}, tier=tier)
+    return Ledger(tuple(rows))
+
+
+def context(**fields):
+    costs = {
+        arm: ArmCost(arm=arm, layer_steps_saved=LAYER_STEPS[arm], flops_total=1e12, flops_saved=FLOPS[arm])
+        for arm in LAYER_STEPS
+    }
+    return Context(**({"checkpoint": "toy", "digest": "0", "n_layers": 12, "is_small": False, "costs": costs} | fields))
+
+
+QUIET = dict.fromkeys(
+    ("lsac-safe", "lsac-balanced", "lsac-aggressive", "deepcache-2", "deepcache-3", "deepcache-4"), (0.0, 0.05)
+)
+AS_CLAIMED = QUIET | {"naive-14": (0.4, 0.2), "naive-12": (1.0, 0.25), "naive-10": (2.0, 0.3)}
+REVERSED = dict.fromkeys(QUIET, (1.5, 0.2)) | dict.fromkeys(("naive-14", "naive-12", "naive-10"), (0.0, 0.05))
+NOTHING = dict.fromkeys(AS_CLAIMED, (0.0, 0.3))
+
+
+def verdicts(losses, *, n=24, seed=0):
+    quick = replace(BOOK.settings, bootstrap_resamples=199)
+    claims = [replace(BOOK[f"LS{i}"], settings=quick) for i in range(1, 8)]
+    ledger = world(np.random.default_rng(seed), losses, n=n)
+    return {verdict.claim_id: verdict for verdict in judge_all(claims, ledger, context())}
+
+
+def test_a_world_as_the_paper_claims_is_supported():
+    said = verdicts(AS_CLAIMED)
+    assert {name: v.status for name, v in said.items() if name != "LS7"} == dict.fromkeys(
+        ("LS1", "LS2", "LS3", "LS4", "LS5", "LS6"), "supported"
+    )
+    assert said["LS7"].status == "inconclusive"  # 24 mixtures cannot show |d| < 0.2
+    assert "needs about" in said["LS7"].reason
+
+
+def test_a_world_turned_round_is_refuted():
+    said = verdicts(REVERSED)
+    assert {name: v.status for name, v in said.items() if name != "LS2"} == dict.fromkeys(
+        ("LS1", "LS3", "LS4", "LS5", "LS6", "LS7"), "refuted"
+    )
+
+
+def test_a_world_without_effects_supports_nothing_that_needs_one():
+    for seed in range(8):
+        said = verdicts(NOTHING, seed=seed)
+        assert [name for name in ("LS1", "LS3", "LS4", "LS5", "LS6", "LS7") if said[name].status == "supported"] == []
+
+
+def test_a_few_mixtures_are_inconclusive():
+    weak = {arm: (0.1 * mean, 0.4) for arm, (mean, _) in AS_CLAIMED.items()}
+    said = verdicts(weak, n=4)
+    assert {said[name].status for name in ("LS1", "LS3", "LS4", "LS5", "LS6", "LS7")} == {"inconclusive"}
+
+
+def test_every_reason_is_a_sentence_with_figures_and_every_verdict_is_strict_json():
+    for verdict in verdicts(AS_CLAIMED).values():
+        assert verdict.reason.endswith(".") and any(c.isdigit() for c in verdict.reason)
+        again = json.loads(json.dumps(verdict.to_json(), allow_nan=False))
+        assert (again["claim_id"], again["status"], len(again["findings"])) == (
+            verdict.claim_id, verdict.status, len(verdict.findings),
+        )  # fmt: skip
+
+
+def test_infinite_effects_survive_json_and_nan_becomes_null():
+    finding = Finding(quantity="loss", d=math.inf, d_low=-math.inf, estimate=math.nan)
+    data = Verdict(claim_id="X", status="refuted", reason="r.", findings=(finding,)).to_json()
+    assert (data["findings"][0]["d"], data["findings"][0]["d_low"], data["findings"][0]["estimate"]) == (
+        "inf",
+        "-inf",
+        None,
+    )
+
+
+def test_what_was_not_run_is_never_supported():
+    nothing = judge_all(BOOK.claims, Ledger(()), context(costs={}))
+    assert {verdict.status for verdict in nothing} == {"not run"}
+    assert all(verdict.reason for verdict in nothing)
+    partial = world(np.random.default_rng(0), AS_CLAIMED, drop={"naive-12"})
+    verdict = judge(BOOK["LS1"], partial, context())
+    assert (verdict.status, "naive-12 on clean" in verdict.reason) == ("not run", True)
+    one_tier = world(np.random.default_rng(0), AS_CLAIMED, tiers=("clean",))
+    assert judge(BOOK["LS3"], one_tier, context()).status == "supported"
+    assert judge(BOOK["LS4"], one_tier, context()).status == "not run"
+
+
+@pytest.mark.parametrize(
+    ("applies_to", "fields", "runs"),
+    [
+        ("any", {}, True),
+        ("small", {}, False),
+        ("small", {"is_small": True}, True),
+        ("22-layers", {}, False),
+        ("22-layers", {"n_layers": 22}, True),
+    ],
+)
+def test_a_claim_about_another_model_is_not_run(applies_to, fields, runs):
+    claim = replace(BOOK["LS3"], applies_to=applies_to)
+    verdict = judge(claim, world(np.random.default_rng(0), AS_CLAIMED), context(**fields))
+    assert (verdict.status == "not run") is not runs
+    if not runs:
+        assert "toy" in verdict.reason
+
+
+def test_an_unknown_kind_is_an_error_when_judged_too():
+    with pytest.raises(ClaimError, match="choose from"):
+        judge(replace(BOOK["LS3"], kind="guess"), Ledger(()), context())
