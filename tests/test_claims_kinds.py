@@ -66,14 +66,17 @@ def test_findings_of_a_deviation_carry_means_ratio_and_the_papers_figures():
     assert difference.estimate == pytest.approx(-0.3)
     assert difference.status == verdict.status == "supported"
     assert (ratio.paper, verdict.n, verdict.n_dropped) == ("2.5x", 10, 0)
-    assert "0.1 dB" in verdict.reason and "4.00 times" in verdict.reason
+    assert "0.1 dB" in verdict.reason
+    assert "4.00 times" in verdict.reason
 
 
 def test_a_loss_is_positive_and_its_d_too():
     claim = make_claim(kind="labelled-loss", label="large", **PAIRED)
     verdict = judge(claim, make_ledger(losing(a=(2, 1))(np.random.default_rng(0), 24)), make_context())
     (finding,) = verdict.findings
-    assert finding.estimate > 1 and finding.d > 1 and finding.ci_low > 0
+    assert finding.estimate > 1
+    assert finding.d > 1
+    assert finding.ci_low > 0
     assert finding.d_low < finding.d < finding.d_high
 
 
@@ -216,7 +219,8 @@ def test_a_table_is_complete_or_says_which_cell_is_not():
     columns[("a", "pesq")] = np.full(3, np.nan)
     verdict = judge(claim, make_ledger(columns), make_context())
     assert verdict.status == "inconclusive"
-    assert "pesq of a on clean" in verdict.reason and "gone" in verdict.reason
+    assert "pesq of a on clean" in verdict.reason
+    assert "gone" in verdict.reason
 
 
 def test_an_effect_that_is_stronger_on_one_tier():
@@ -246,7 +250,8 @@ def test_dropped_mixtures_are_counted_in_the_verdict():
     columns[("a", "si_snr")][:] = np.nan
     nothing = judge(make_claim(kind="equivalent", **PAIRED), make_ledger(columns), make_context())
     assert nothing.status == "inconclusive"
-    assert "24 were dropped" in nothing.reason and "gone" in nothing.reason
+    assert "24 were dropped" in nothing.reason
+    assert "gone" in nothing.reason
 
 
 def test_a_factor_of_something_that_is_not_positive_is_inconclusive():

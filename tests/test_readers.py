@@ -99,9 +99,13 @@ def assert_sound(mixtures: list[Mixture]) -> None:
     """What holds for every mixture of a corpus."""
     for one in mixtures:
         assert np.array_equal(one.wave, one.target + one.residual)
-        assert one.target.any() and one.residual.any() and one.target.size <= 5 * one.sample_rate
-        assert one.spans and one.spans[0][1] == 0.0
-        assert one.prompt != one.residual_prompt and one.prompt == one.prompt.lower()
+        assert one.target.any()
+        assert one.residual.any()
+        assert one.target.size <= 5 * one.sample_rate
+        assert one.spans
+        assert one.spans[0][1] == 0.0
+        assert one.prompt != one.residual_prompt
+        assert one.prompt == one.prompt.lower()
         assert len(one.credits) == 2
     assert len({one.digest for one in mixtures}) == len(mixtures)
 
@@ -112,7 +116,8 @@ class TestStems:
         (one,) = load_mixtures(tmp_path)
         target, _ = soundfile.read(folder / "target.wav", dtype="float32")
         residual, _ = soundfile.read(folder / "residual.wav", dtype="float32")
-        assert np.array_equal(one.target, target) and np.array_equal(one.residual, residual)
+        assert np.array_equal(one.target, target)
+        assert np.array_equal(one.residual, residual)
         assert (one.id, one.tier, one.prompt, one.residual_prompt) == ("barks", "user", "dog barking", None)
         assert (one.sample_rate, one.group, one.credits) == (RATE, "dog barking", ())
         assert one.spans == (("+", 0.0, 2.5),)
@@ -191,10 +196,10 @@ class TestStems:
     def test_a_mixture_without_notes_beside_others_is_named(self, tmp_path: Path) -> None:
         make_stems(tmp_path, "barks")
         make_stems(tmp_path, "unnamed", prompt=None)
-        with pytest.raises(InputError, match="unnamed has neither mixture.json nor prompt.txt; write"):
+        with pytest.raises(InputError, match=r"unnamed has neither mixture.json nor prompt.txt; write"):
             load_mixtures(tmp_path)
 
-    @pytest.mark.parametrize(("seconds", "rate"), [(2.0, RATE), (2.5, 44_100)])
+    @pytest.mark.parametrize(("seconds", "rate"), [(2.0, RATE), (5.0, 8000)])
     def test_stems_that_do_not_fit_are_named(self, tmp_path: Path, seconds: float, rate: int) -> None:
         folder = make_stems(tmp_path, "barks")
         write_wave(folder / "residual.wav", seconds=seconds, rate=rate)
@@ -275,7 +280,8 @@ class TestLibriSpeech:
         for one in load_mixtures(make_librispeech(tmp_path), tiers=["clean"], per_tier=24):
             levels = [active_level_db(wave.astype(np.float64), RATE) for wave in (one.target, one.residual)]
             differences.append(levels[0] - levels[1])
-        assert max(np.abs(differences)) < 5.05 and np.std(differences) > 1.5
+        assert max(np.abs(differences)) < 5.05
+        assert np.std(differences) > 1.5
 
     def test_the_seed_decides_and_prefixes_agree(self, tmp_path: Path) -> None:
         folder = make_librispeech(tmp_path)
@@ -300,7 +306,8 @@ class TestLibriSpeech:
             }
             for subset in ("claims", "calibration")
         ]
-        assert all(halves) and not halves[0] & halves[1]
+        assert all(halves)
+        assert not halves[0] & halves[1]
 
     def test_there_are_at_most_as_many_as_pairs(self, tmp_path: Path) -> None:
         mixtures = load_mixtures(make_librispeech(tmp_path, n_utterances=1), tiers=["clean"], per_tier=100)
@@ -322,14 +329,14 @@ class TestLibriSpeech:
             load_mixtures(folder, tiers=["clean"])
 
     def test_env_without_sounds_is_refused(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="no env mixture .* add sounds, such as ESC-50 or FSD50K"):
+        with pytest.raises(InputError, match=r"no env mixture .* add sounds, such as ESC-50 or FSD50K"):
             load_mixtures(make_librispeech(tmp_path))
 
     def test_only_one_sex_is_refused(self, tmp_path: Path) -> None:
         folder = make_librispeech(tmp_path)
         table = folder / "SPEAKERS.TXT"
         table.write_text(table.read_text().replace("| F |", "| M |"))
-        with pytest.raises(InputError, match="no clean mixture .* a man and a woman"):
+        with pytest.raises(InputError, match=r"no clean mixture .* a man and a woman"):
             load_mixtures(folder, tiers=["clean"])
 
     def test_a_folder_without_audio_is_refused(self, tmp_path: Path) -> None:
@@ -352,14 +359,17 @@ class TestSounds:
         assert_sound(mixtures)
         assert len(mixtures) == 6
         named = {one.prompt for one in mixtures} | {one.residual_prompt for one in mixtures}
-        assert named <= {"dog", "rain", "crying baby", "door wood knock"} and len(named) == 4
+        assert named <= {"dog", "rain", "crying baby", "door wood knock"}
+        assert len(named) == 4
         assert {one.sample_rate for one in mixtures} == {44_100}
         assert all("freesound.org/s/" in credit for one in mixtures for credit in one.credits)
 
     def test_all_pairs_of_labels_are_of_two(self, tmp_path: Path) -> None:
         mixtures = load_mixtures(make_esc50(tmp_path, n_clips=2), tiers=["env"], per_tier=100, sample_rate=8000)
         assert_sound(mixtures)
-        assert 36 <= len(mixtures) <= 48  # ordered pairs of 7 clips, one being kept for calibration, without equal labels
+        assert (
+            36 <= len(mixtures) <= 48
+        )  # ordered pairs of 7 clips, one being kept for calibration, without equal labels
 
     def test_fsd50k_takes_the_first_label(self, tmp_path: Path) -> None:
         mixtures = load_mixtures(make_fsd50k(tmp_path), tiers=["env"], per_tier=8)
@@ -389,7 +399,7 @@ class TestSounds:
             load_mixtures(folder, tiers=["env"])
 
     def test_speech_and_noise_tiers_need_speakers(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="no clean mixture .* such as LibriSpeech"):
+        with pytest.raises(InputError, match=r"no clean mixture .* such as LibriSpeech"):
             load_mixtures(make_esc50(tmp_path))
 
 
@@ -405,8 +415,10 @@ class TestSeveralCorpora:
         assert_sound(mixtures)
         voices = ("man speaking", "woman speaking")
         kinds = Counter((one.prompt in voices, one.residual_prompt in voices) for one in mixtures)
-        assert kinds[True, False] + kinds[False, True] == 12 and kinds[False, False] == 4
-        assert abs(kinds[True, False] - kinds[False, True]) <= 4 and kinds[True, True] == 0
+        assert kinds[True, False] + kinds[False, True] == 12
+        assert kinds[False, False] == 4
+        assert abs(kinds[True, False] - kinds[False, True]) <= 4
+        assert kinds[True, True] == 0
         spoken = [one for one in mixtures if {one.prompt, one.residual_prompt} & set(voices)]
         assert not any("speech" in f"{one.prompt} {one.residual_prompt}" for one in spoken)
         assert {one.sample_rate for one in spoken} == {
@@ -438,5 +450,5 @@ class TestUnknownLayouts:
 
     def test_a_file_is_no_folder(self, tmp_path: Path) -> None:
         write_wave(tmp_path / "wave.wav")
-        with pytest.raises(InputError, match="there is no folder .*wave.wav; give 'embedded'"):
+        with pytest.raises(InputError, match=r"there is no folder .*wave.wav; give 'embedded'"):
             load_mixtures(tmp_path / "wave.wav")

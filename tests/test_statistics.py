@@ -25,6 +25,7 @@ from sam_lsac.statistics import (
     spearman,
     welch,
 )
+from sam_lsac.statistics._noncentral import survival
 
 FIGURES = arrays(np.float64, st.integers(3, 30), elements=st.floats(-50, 50).map(lambda x: round(x, 3)))
 
@@ -103,6 +104,13 @@ def test_interval_of_d_inverts_the_noncentral_t():
         assert stats.nct.sf(result.t, 23, end * math.sqrt(24)) == pytest.approx(level, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("t", "df", "centre"), [(2.0, 23, 1.0), (-16.08, 332, 16.1), (-62.6, 241, 3.1), (1500.0, 47, 9.0)]
+)
+def test_noncentral_t_agrees_with_scipy_in_the_body_and_in_the_tails(t, df, centre):
+    assert survival(t, df, centre) == pytest.approx(stats.nct.sf(t, df, centre), abs=1e-12)
+
+
 def test_interval_of_d_is_continuous_where_the_limit_for_large_t_takes_over():
     rng = np.random.default_rng(4)
     noise = rng.standard_normal(24)
@@ -170,7 +178,9 @@ P_VALUES = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 @given(P_VALUES)
 def test_holm_lies_between_the_raw_values_and_bonferroni_and_keeps_their_order(p):
     raw, adjusted, most = np.asarray(p), holm(p), bonferroni(p)
-    assert (raw <= adjusted + 1e-15).all() and (adjusted <= most + 1e-15).all() and (most <= 1).all()
+    assert (raw <= adjusted + 1e-15).all()
+    assert (adjusted <= most + 1e-15).all()
+    assert (most <= 1).all()
     order = np.argsort(raw, kind="stable")
     assert (np.diff(adjusted[order]) >= 0).all()
 
@@ -342,6 +352,7 @@ GOOD = [1.0, 2.0, 4.0]
         (lambda: ratio_interval(GOOD, [0.0, 1.0, 1.0]), "compare differences"),
         (lambda: spearman(GOOD, GOOD, clusters=["a", "a", "a"]), "at least 2 mixtures"),
         (lambda: spearman(GOOD, GOOD, clusters=["a", "b"]), "every point"),
+        (lambda: spearman(GOOD, GOOD, clusters=["a", "b", "b"]), "incomplete sweep"),
         (lambda: spearman(GOOD, [1.0, 1.0, 1.0], clusters=["a", "b", "c"]), "vary"),
         (lambda: friedman(np.ones((3, 2))), "layers >= 3"),
         (lambda: friedman(np.full((3, 3), math.nan)), "finite"),

@@ -77,7 +77,7 @@ def test_another_width_is_refused(folder):
 
 
 def test_an_encoder_that_is_not_there_is_a_clear_error(folder, capsys):
-    with pytest.raises(CheckpointError, match="'no-such-encoder' could not be loaded.*checkpoint folder"):
+    with pytest.raises(CheckpointError, match=r"'no-such-encoder' could not be loaded.*checkpoint folder"):
         load(folder, name="no-such-encoder")
     assert capsys.readouterr() == ("", "")
 

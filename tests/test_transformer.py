@@ -1,20 +1,18 @@
-"""The transformer against a second implementation in NumPy, its laws, and the velocity that is prepared once."""
+"""The transformer against a second implementation in NumPy, against Meta's where it is installed, and its laws."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from tiny_models import CHANNELS, DIM, conditions, config_dict, fill, model
+from tiny_models import CHANNELS, DIM, INPUTS, conditions, config_dict, fill, model
 from torch import nn
 
 from sam_lsac.errors import CheckpointError, InputError
 from sam_lsac.model.config import SAMAudioConfig, TransformerConfig
 from sam_lsac.model.transformer import Attention, DiT, RMSNorm, RotaryEmbedding
-from sam_lsac.model.velocity import PreparedVelocity
 
 VARIANTS = {
     "as in the checkpoints": {},
@@ -33,15 +31,6 @@ VARIANTS = {
     "time gelu": {"timestep_non_linearity": "gelu"},
     "time block relu": {"t_block_non_linearity": "relu"},
     "context srelu": {"context_non_linearity": "srelu"},
-}
-INPUTS = {
-    "all": {},
-    "video": {"video": "some"},
-    "no video": {"video": None},
-    "no spans": {"spans": False},
-    "no padding": {"padding": False},
-    "one token": {"n_tokens": 1},
-    "no text": {"n_tokens": None},
 }
 
 
@@ -114,7 +103,10 @@ class Reference:
         return self.linear(np.concatenate(heads, axis=1), name + ".wo")
 
     def convolve(self, x, name):
-        x = silu((x - x.mean()) / np.sqrt(x.var() + 1e-5) * self.w[name + ".groupnorm.weight"] + self.w[name + ".groupnorm.bias"])
+        x = silu(
+            (x - x.mean()) / np.sqrt(x.var() + 1e-5) * self.w[name + ".groupnorm.weight"]
+            + self.w[name + ".groupnorm.bias"]
+        )
         padded = np.pad(x, ((1, 1), (0, 0)))
         kernel = self.w[name + ".project.weight"]  # [out, in, 3]
         return sum(padded[i : i + len(x)] @ kernel[:, :, i].T for i in range(3)) + self.w[name + ".project.bias"]
@@ -122,9 +114,13 @@ class Reference:
     def aligned(self, state, features, video, ids, alignment):
         x = self.linear(np.concatenate([state, 0 * features, features], axis=1), "proj")
         if video is not None:
-            added = video.T @ self.w["align_masked_video.conv.weight"][:, :, 0].T + self.w["align_masked_video.conv.bias"]
+            added = (
+                video.T @ self.w["align_masked_video.conv.weight"][:, :, 0].T + self.w["align_masked_video.conv.bias"]
+            )
             added = (added - added.mean(-1, keepdims=True)) / np.sqrt(added.var(-1, keepdims=True) + 1e-5)
-            added = added * self.w["align_masked_video.layer_norm.weight"] + self.w["align_masked_video.layer_norm.bias"]
+            added = (
+                added * self.w["align_masked_video.layer_norm.weight"] + self.w["align_masked_video.layer_norm.bias"]
+            )
             x = x + np.tanh(self.w["align_masked_video.gate"]) * added
         if ids is not None:
             embedded = self.w["embed_anchors.embed.weight"][ids[alignment]]
@@ -160,7 +156,9 @@ def reference(built, given, state, time):
     rows = []
     for i in range(state.size(0)):
         row = {
-            name: None if value is None else (value[i].numpy() if value.dtype in (torch.bool, torch.long) else value[i].double().numpy())
+            name: None
+            if value is None
+            else (value[i].numpy() if value.dtype in (torch.bool, torch.long) else value[i].double().numpy())
             for name, value in given.as_kwargs().items()
         }
         n_tokens = 1 if row["text_features"] is None else len(row["text_features"])
@@ -183,13 +181,19 @@ def reference(built, given, state, time):
 @pytest.mark.parametrize("inputs", INPUTS)
 def test_the_forward_equals_the_second_implementation(inputs):
     built, (given, state) = model(), conditions(**INPUTS[inputs])
-    assert relative(built(state, time=times(0.37, state), **given.as_kwargs()), reference(built, given, state, 0.37)) < 2e-6
+    assert (
+        relative(built(state, time=times(0.37, state), **given.as_kwargs()), reference(built, given, state, 0.37))
+        < 2e-6
+    )
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_forward_equals_the_second_implementation_in_every_option(variant):
     built, (given, state) = model(**VARIANTS[variant]), conditions(video="some")
-    assert relative(built(state, time=times(0.81, state), **given.as_kwargs()), reference(built, given, state, 0.81)) < 2e-6
+    assert (
+        relative(built(state, time=times(0.81, state), **given.as_kwargs()), reference(built, given, state, 0.81))
+        < 2e-6
+    )
 
 
 def test_bfloat16_stays_within_its_own_error():
@@ -241,7 +245,9 @@ def test_masked_keys_have_no_influence():
     keep = torch.arange(9)[None] < torch.tensor([[9], [4]])
     other = torch.where(keep[:, :, None], x, 7.0)
     source = x.clone()
-    torch.testing.assert_close(layer(x, cross_x=source, key_padding_mask=keep), layer(x, cross_x=other, key_padding_mask=keep))
+    torch.testing.assert_close(
+        layer(x, cross_x=source, key_padding_mask=keep), layer(x, cross_x=other, key_padding_mask=keep)
+    )
     assert not torch.allclose(layer(x, cross_x=source), layer(x, cross_x=other))
 
 
@@ -279,98 +285,12 @@ def test_the_norm_is_computed_in_float32():
     assert torch.equal(norm(x), exact.bfloat16())
 
 
-@pytest.mark.parametrize("part", ["non_linearity", "timestep_non_linearity", "context_non_linearity", "t_block_non_linearity"])
+@pytest.mark.parametrize(
+    "part", ["non_linearity", "timestep_non_linearity", "context_non_linearity", "t_block_non_linearity"]
+)
 def test_an_unknown_non_linearity_is_refused(part):
     with pytest.raises(CheckpointError, match="'mish' is unknown"):
         DiT(TransformerConfig(dim=8, n_heads=2, n_layers=1, context_dim=8, **{part: "mish"}))
-
-
-# --- The velocity of one solve.
-
-
-@pytest.mark.parametrize("inputs", INPUTS)
-def test_the_prepared_velocity_equals_the_forward(inputs):
-    built, (given, state) = model(), conditions(**INPUTS[inputs])
-    velocity = PreparedVelocity(built, given)
-    for time in (0.0, 0.62):
-        assert relative(velocity(time, state), built(state, time=times(time, state), **given.as_kwargs())) < 1e-6
-
-
-def test_the_prepared_velocity_in_bfloat16_keeps_the_state_in_its_type():
-    built, (given, state) = model().bfloat16(), conditions()
-    velocity = PreparedVelocity(built, given)(0.3, state)
-    assert velocity.dtype == torch.float32
-    assert relative(velocity, built(state, time=times(0.3, state), **given.as_kwargs())) < 2e-2
-
-
-def count_calls(module):
-    calls = []
-    inner = module.forward
-    module.forward = lambda *args, **kwargs: (calls.append(1), inner(*args, **kwargs))[1]
-    return calls
-
-
-@pytest.mark.parametrize("part", ["memory_proj", "embed_anchors", "align_masked_video", "embed_anchors.proj", "transformer"])
-@pytest.mark.parametrize("first", ["edit", "prepare"])
-def test_a_wrapper_without_effect_runs_at_every_evaluation_and_changes_no_bit(part, first):
-    built, (given, state) = model(), conditions()
-    plain = PreparedVelocity(built, given)(0.4, state)
-    module = built.get_submodule(part)
-    if first == "edit":
-        calls = count_calls(module)
-        velocity = PreparedVelocity(built, given)
-        assert not calls  # preparing is not an evaluation
-    else:
-        velocity = PreparedVelocity(built, given)
-        calls = count_calls(module)
-    assert torch.equal(velocity(0.4, state), plain)
-    assert torch.equal(velocity(0.4, state), plain)
-    assert len(calls) == 2
-    del module.forward
-    assert torch.equal(velocity(0.4, state), plain)
-
-
-def test_constant_parts_run_once_and_not_at_all_at_evaluations():
-    built, (given, state) = model(), conditions()
-    velocity = PreparedVelocity(built, given)
-    for name in ("proj", "align_masked_video.conv", "embed_anchors.embed", "memory_proj"):
-        weight = built.get_submodule(name).weight
-        weight.copy_(torch.full_like(weight, torch.nan))
-    assert velocity(0.4, state).isfinite().all()
-
-
-@pytest.mark.parametrize("part", ["memory_proj", "embed_anchors", "align_masked_video", "proj"])
-def test_an_edit_acts_as_on_the_forward(part):
-    built, (given, state) = model(), conditions()
-    velocity, plain = PreparedVelocity(built, given), PreparedVelocity(built, given)(0.4, state)
-    module = built.get_submodule(part)
-    inner = module.forward
-    module.forward = lambda *args, **kwargs: 2 * inner(*args, **kwargs)
-    edited = velocity(0.4, state)
-    assert relative(edited, built(state, time=times(0.4, state), **given.as_kwargs())) < 1e-6
-    assert relative(edited, plain) > 1e-3
-
-
-def test_a_forward_hook_acts_too():
-    built, (given, state) = model(), conditions()
-    velocity = PreparedVelocity(built, given)
-    plain = velocity(0.4, state)
-    with built.memory_proj.register_forward_hook(lambda module, args, output: 0 * output):
-        assert relative(velocity(0.4, state), plain) > 1e-3
-    assert torch.equal(velocity(0.4, state), plain)
-
-
-def test_a_mask_that_keeps_everything_is_dropped_without_effect():
-    built, (given, state) = model(), conditions()
-    full = replace(
-        given, audio_pad_mask=torch.ones_like(given.audio_pad_mask), text_mask=torch.ones_like(given.text_mask)
-    )
-    masks = []
-    built.transformer.register_forward_pre_hook(lambda module, args, kwargs: masks.append(kwargs), with_kwargs=True)
-    without = PreparedVelocity(built, full)(0.4, state)
-    assert masks[0]["padding_mask"] is None
-    assert masks[0]["memory_padding_mask"] is None
-    torch.testing.assert_close(without, built(state, time=times(0.4, state), **full.as_kwargs()), rtol=1e-4, atol=1e-5)
 
 
 def test_the_codec_has_the_channels_that_the_configuration_needs():

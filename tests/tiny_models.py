@@ -12,12 +12,24 @@ from transformers import ByT5Tokenizer, T5Config, T5EncoderModel
 
 from sam_lsac.model import Conditions, SAMAudio
 from sam_lsac.model.config import SAMAudioConfig, TextEncoderConfig
+from sam_lsac.model.dacvae import ResidualUnit, WatermarkEncoder
 from sam_lsac.model.text import T5TextEncoder
 
 CHANNELS, TEXT_DIM, VIDEO_DIM, DIM, HEADS = 4, 16, 6, 32, 4
 
 #: The smallest DACVAE whose watermark branch still has channels; its hop is Meta's, 1920.
 TINY_DACVAE = {"encoder_dim": 2, "latent_dim": 8, "decoder_dim": 96, "codebook_dim": CHANNELS}
+
+#: Kinds of inputs that `conditions` makes.
+INPUTS = {
+    "all": {},
+    "video": {"video": "some"},
+    "no video": {"video": None},
+    "no spans": {"spans": False},
+    "no padding": {"padding": False},
+    "one token": {"n_tokens": 1},
+    "no text": {"n_tokens": None},
+}
 
 
 def config_dict(**transformer: Any) -> dict[str, Any]:
@@ -61,6 +73,13 @@ def fill(module: torch.nn.Module, seed: int = 0) -> None:
                 high = (3 / parameter[0].numel()) ** 0.5
                 low = -high
             parameter.uniform_(low, high, generator=generator)
+        for (
+            part
+        ) in module.modules():  # keeps the deep codec from chaos, in which rounding would grow, and its tanh open
+            if isinstance(part, ResidualUnit):
+                part.block[3].weight.mul_(0.3)
+            elif isinstance(part, WatermarkEncoder):
+                part.pre[1].weight.mul_(0.3)
 
 
 def model(seed: int = 0, **transformer: Any) -> SAMAudio:
@@ -100,7 +119,7 @@ def conditions(
 
 
 def write_meta_checkpoint(folder: Path, built: SAMAudio, extra: dict[str, Tensor] | None = None) -> dict[str, Tensor]:
-    """Write ``config.json``, ``checkpoint.pt`` and the text encoder as Meta does: weight norm unfolded, other networks too."""
+    """Write ``config.json``, ``checkpoint.pt`` and the text encoder as Meta does."""
     state: dict[str, Tensor] = {}
     for name, tensor in built.state_dict().items():
         if name.startswith("text_encoder."):
@@ -119,7 +138,7 @@ def write_meta_checkpoint(folder: Path, built: SAMAudio, extra: dict[str, Tensor
 
 
 def is_weight_normed(name: str) -> bool:
-    """Whether Meta's codec stores this weight as a weight-norm pair: all convolutions but the watermark's causal ones."""
+    """Whether Meta's codec stores this weight as a weight-norm pair: all but the watermark's causal convolutions."""
     if not (name.startswith("audio_codec.") and name.endswith(".weight")):
         return False
     causal_in_block = any(f".block.{i}." in name.split("decoder.model.")[-1] for i in (3, 6, 7, 11))

@@ -83,7 +83,8 @@ class Cell:
         """Return the figures in words, for a verdict's reason."""
         level = 100 * (1 - self.claim.alpha)
         return (
-            f"{self.arm} on {self.tier}: {self.quantity} {self.test.mean:+.3g}{UNITS.get(self.metric, '')} "
+            f"{self.arm} against {self.versus} on {self.tier}: "
+            f"{self.metric} {self.quantity} {self.test.mean:+.3g}{UNITS.get(self.metric, '')} "
             f"({level:g} % CI {self.test.ci_low:+.3g} to {self.test.ci_high:+.3g}, d {self.test.d:+.2f}, "
             f"{p_text(self.adjusted(self.test.p))})"
         )
@@ -143,6 +144,25 @@ def conclude(claim: Claim, reason: str, findings: Sequence[Finding], *, status: 
         n_dropped=max((finding.n_dropped for finding in counted), default=0),
         findings=tuple(findings),
     )
+
+
+def summarise(judged: Sequence[tuple[Status, str]]) -> str:
+    """Return a sentence that counts the comparisons and quotes the first one that decided.
+
+    Parameters
+    ----------
+    judged : sequence of (status, words)
+        One per comparison, without a full stop.
+    """
+    status = combine(one for one, _ in judged)
+    words = next(words for one, words in judged if one == status)
+    if len(judged) == 1:
+        return f"{words}."
+    count = {each: sum(one == each for one, _ in judged) for each in ("supported", "refuted", "inconclusive")}
+    if status == "supported":
+        return f"All {len(judged)} comparisons are as claimed, first {words}."
+    verb = "contradict the claim" if status == "refuted" else "decide nothing"
+    return f"{count[status]} of {len(judged)} comparisons {verb}, {count['supported']} support it; first {words}."
 
 
 def p_text(p_adjusted: float) -> str:

@@ -103,9 +103,9 @@ def choose_excerpt(
     """Choose where an excerpt starts, so that both sources are active in it and the target, if it can be, not always.
 
     1. Candidates start at every multiple of 0.1 s from which the excerpt still fits.
-    2. Where some have the target active for 40 % or more and the residual for 60 %, both with at least half of their mean
-       power (so that neither is but dying away), only these remain, and the one whose target is active for nearest to
-       75 % is taken: a span that covers the whole excerpt would tell a model nothing.
+    2. Where some have the target active for 40 % or more and the residual for 60 %, both with at least half of their
+       mean power (so that neither is but dying away), only these remain, and the one whose target is active for nearest
+       to 75 % is taken: a span that covers the whole excerpt would tell a model nothing.
     3. Where none has, the one with the highest smaller share of the two is taken.
     4. Of equals the earliest is taken.
 

@@ -13,8 +13,8 @@ from sam_lsac.errors import InputError
 
 __all__ = ["on_grid", "read_wave", "resample"]
 
-#: Steps of amplitude per unit: -120 dB. Sums of two waves on this grid are exact in float32 up to an amplitude of 16, and
-#: the rounding swallows the last bits in which processors differ, so that digests agree between machines.
+#: Steps of amplitude per unit: -120 dB. Sums of two waves on this grid are exact in float32 up to an amplitude of 16,
+#: and the rounding swallows the last bits in which processors differ, so that digests agree between machines.
 GRID_STEPS = 2.0**20
 
 SHORTEST_S = 0.1

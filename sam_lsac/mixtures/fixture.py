@@ -1,7 +1,7 @@
 """The mixtures that come with the repository: recordings and two manifests below ``fixtures/mixtures``.
 
-``manifest.toml`` holds what may be used under CC-BY, ``cc-by-sa/manifest.toml`` every mixture with the one speaker whose
-recordings are CC-BY-SA. Both name their recordings with SHA-256, and every mixture with its own digest.
+``manifest.toml`` holds what may be used under CC-BY, ``cc-by-sa/manifest.toml`` every mixture with the one speaker
+whose recordings are CC-BY-SA. Both name their recordings with SHA-256, and every mixture with its own digest.
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ class Entry:
         """Read one ``[[mixture]]`` of a manifest."""
         gains_db, spans = tuple(table["gains_db"]), tuple(map(tuple, table["spans"]))
         if len(gains_db) != 2 or any(len(span) != 2 for span in spans):
-            raise InputError(f"{origin} needs two gains and spans [start, end] throughout; restore it with git checkout")
+            raise InputError(
+                f"{origin} needs two gains and spans [start, end] throughout; restore it with git checkout"
+            )
         return cls(**_check_keys(cls, {**table, "gains_db": gains_db, "spans": spans}, origin))
 
 
@@ -136,7 +138,7 @@ def read_manifests(folder: Path = MIXTURES_FOLDER) -> tuple[dict[str, Source], l
         path = folder / name
         if not path.is_file():
             raise InputError(
-                f"{path} is missing; the cached mixtures are part of the repository, not of an installed wheel: install "
+                f"{path} is missing; the cached mixtures are part of the repository, not of a wheel: install "
                 "from a clone with pip install -e, or give a folder of your own"
             )
         try:
@@ -185,8 +187,8 @@ def load_fixture(
         whole = mix(scene)
         if whole.digest != entry.sha256:
             raise InputError(
-                f"mixture {entry.id} is not the one of its manifest, though its recordings are; restore the manifests in "
-                f"{MIXTURES_FOLDER} with git checkout, or build them anew with fixtures/build_mixtures.py"
+                f"mixture {entry.id} is not the one of its manifest, though its recordings are; restore the manifests "
+                f"in {MIXTURES_FOLDER} with git checkout, or build them anew with fixtures/build_mixtures.py"
             )
         plain = sample_rate is None and duration_s is None
         mixtures.append(whole if plain else mix(scene, sample_rate=sample_rate, duration_s=duration_s))

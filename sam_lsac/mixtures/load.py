@@ -41,8 +41,9 @@ def load_mixtures(
     Parameters
     ----------
     source : str or Path
-        ``"embedded"`` for the mixtures that come with the repository; else a folder: of stems, with LibriSpeech (Clean and
-        Noisy), with ESC-50 or FSD50K (Env), or with several of these corpora (Env then also mixes speech with sounds).
+        ``"embedded"`` for the mixtures that come with the repository; else a folder: of stems, with LibriSpeech (Clean
+        and Noisy), with ESC-50 or FSD50K (Env), or with several of these corpora (Env then also mixes speech with
+        sounds).
     tiers : sequence of str
         Of ``clean``, ``noisy`` and ``env``; stems that name no tier come in any case, as tier ``user``.
     per_tier : int

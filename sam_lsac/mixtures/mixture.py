@@ -21,8 +21,8 @@ Span = tuple[str, float, float]
 class Mixture:
     """A target and the rest, with everything that a run needs to know about them.
 
-    Both waves are kept read-only. Mixtures made by this library lie on a grid of 2 ** -20, on which ``target + residual``
-    is exact in float32.
+    Both waves are kept read-only. Mixtures made by this library lie on a grid of 2 ** -20, on which ``target +
+    residual`` is exact in float32.
 
     Parameters
     ----------

@@ -6,8 +6,9 @@
                   residual.wav     the rest; any other stems beside the target are summed to the same effect
                   prompt.txt       what names the target, such as: dog barking
 
-Instead of ``prompt.txt`` there may be a ``mixture.json`` with ``prompt`` and, as needed, ``target`` (name of the target's
-file), ``residual_prompt``, ``spans`` (list of [start, end] in seconds), ``group``, ``credits``, ``tier`` and ``subset``.
+Instead of ``prompt.txt`` there may be a ``mixture.json`` with ``prompt`` and, as needed, ``target`` (name of the
+target's file), ``residual_prompt``, ``spans`` (list of [start, end] in seconds), ``group``, ``credits``, ``tier`` and
+``subset``.
 A stem called ``mixture`` is taken for the sum and left out.
 """
 
@@ -90,7 +91,8 @@ def _read_scene(folder: Path, notes: dict[str, Any]) -> Scene:
     others = [stem for stem in stems if stem not in targets and stem.stem != "mixture"]
     if len(targets) != 1 or not others:
         raise InputError(
-            f"{folder} needs one target (named {notes['target']}) and another stem, as {', '.join(sorted(AUDIO_SUFFIXES))}; "
+            f"{folder} needs one target (named {notes['target']}) and another stem, "
+            f"as {', '.join(sorted(AUDIO_SUFFIXES))}; "
             "add target.wav and residual.wav, or name the target's file in mixture.json"
         )
     target, sample_rate = read_wave(targets[0])
@@ -99,8 +101,8 @@ def _read_scene(folder: Path, notes: dict[str, Any]) -> Scene:
         wave, other_rate = read_wave(path)
         if other_rate != sample_rate or wave.size != target.size:
             raise InputError(
-                f"{path} has {wave.size} samples at {other_rate} Hz, {targets[0].name} {target.size} at {sample_rate} Hz; "
-                "export all stems of a mixture with one rate and length"
+                f"{path} has {wave.size} samples at {other_rate} Hz, {targets[0].name} {target.size} at {sample_rate} "
+                "Hz; export all stems of a mixture with one rate and length"
             )
         residual += wave
     return Scene(

@@ -27,7 +27,7 @@ from torch import nn
 from sam_lsac.errors import CheckpointError
 from sam_lsac.model.config import MDCTConfig, SAMAudioConfig
 from sam_lsac.model.sam_audio import SAMAudio
-from sam_lsac.model.text import load_text_encoder
+from sam_lsac.model.text import T5TextEncoder, load_text_encoder
 from sam_lsac.model.weights import WeightFiles, load_weights
 
 __all__ = ["KNOWN_MODELS", "load_model", "save_checkpoint"]
@@ -47,6 +47,7 @@ _CONFIG = "config.json"
 _WEIGHTS = "model.safetensors"
 _META_WEIGHTS = "checkpoint.pt"
 _LAYER_CLASSES = "layer_classes.json"
+_TEXT_ENCODER = "text_encoder"
 _EMBEDDED = Path(__file__).resolve().parents[2] / "fixtures" / "embedded" / "checkpoint"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -67,8 +68,8 @@ def load_model(
     device
         Where the weights go. On ``"cpu"`` they are mapped from the file where no conversion is needed.
     dtype
-        Floating-point type of the transformer and the projections around it; None is float32, also where the file stores
-        less. The codec and the text encoder run once a solve and stay in float32.
+        Floating-point type of the transformer and the projections around it; None is float32, also where the file
+        stores less. The codec and the text encoder run once a solve and stay in float32.
     revision
         Commit, branch or tag of a hub repository; None is its newest.
 
@@ -94,7 +95,7 @@ def load_model(
     _fill_buffers(model, torch.device(device))
     model.text_encoder = load_text_encoder(config.text_encoder, folder).to(torch.device(device))
     model.name = folder.resolve().name if name != "embedded" and Path(name).expanduser().is_dir() else name
-    model.checkpoint_digest = _digest(folder, files, config.text_encoder.name)
+    model.checkpoint_digest = _digest([folder / _CONFIG, *files], model.text_encoder, folder / config.text_encoder.name)
     model.layer_classes = _read_layer_classes(folder, config.transformer.n_layers)
     return model.eval().requires_grad_(False)
 
@@ -119,14 +120,15 @@ def save_checkpoint(model: SAMAudio, folder: str | os.PathLike[str], *, dtype: t
         if not name.startswith("text_encoder.")
     }
     save_file(state, folder / f"{_WEIGHTS}.new", metadata={"format": "pt"})
-    os.replace(folder / f"{_WEIGHTS}.new", folder / _WEIGHTS)
+    (folder / f"{_WEIGHTS}.new").replace(folder / _WEIGHTS)
     config: dict[str, Any] = asdict(model.config)
     config["audio_codec"]["kind"] = "mdct" if isinstance(model.config.audio_codec, MDCTConfig) else "dacvae"
+    if model.text_encoder is not None:
+        config["text_encoder"]["name"] = _TEXT_ENCODER  # the checkpoint then needs nothing from elsewhere
+        model.text_encoder.save(folder / _TEXT_ENCODER)
     _write_json(folder / _CONFIG, config)
     if model.layer_classes is not None:
         _write_json(folder / _LAYER_CLASSES, model.layer_classes)
-    if model.text_encoder is not None:
-        model.text_encoder.save(folder / model.config.text_encoder.name)
 
 
 def _find(name: str, revision: str | None) -> Path:
@@ -138,7 +140,7 @@ def _find(name: str, revision: str | None) -> Path:
         return folder
     if name == "embedded":
         raise CheckpointError(
-            f"The embedded checkpoint is not at {folder}; it is part of a source checkout (git clone), not of the package."
+            f"The embedded checkpoint is not at {folder}; it comes with the source, not with the installed package."
         )
     if folder.is_file():
         raise CheckpointError(f"{name!r} is a file; give the checkpoint folder that holds it.")
@@ -151,7 +153,7 @@ def _download(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download  # only needed for hub repositories
     from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
 
-    patterns = [_CONFIG, _META_WEIGHTS, "model*.safetensors", _LAYER_CLASSES, "text_encoder/*"]
+    patterns = [_CONFIG, _META_WEIGHTS, "model*.safetensors", _LAYER_CLASSES, f"{_TEXT_ENCODER}/*"]
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except GatedRepoError as error:
@@ -170,8 +172,8 @@ def _download(name: str, revision: str | None) -> Path:
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(
             f"{name!r} is not a folder and could not be fetched from the hub ({reason}). "
-            f"With a network, ask for access on https://huggingface.co/{name} and log in with `hf auth login`; without one, "
-            f"download it elsewhere and give the folder.{_nearest(name)}"
+            f"With a network, ask for access on https://huggingface.co/{name} and log in with `hf auth login`; without "
+            f"one, download it elsewhere and give the folder.{_nearest(name)}"
         ) from error
 
 
@@ -195,7 +197,7 @@ def _read_json(path: Path) -> Any:
 def _write_json(path: Path, content: Any) -> None:
     new = path.with_name(f"{path.name}.new")
     new.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    os.replace(new, path)
+    new.replace(path)
 
 
 def _read_config(folder: Path) -> SAMAudioConfig:
@@ -223,7 +225,7 @@ def _read_layer_classes(folder: Path, n_layers: int) -> dict[str, list[int]] | N
         return None
     classes = _read_json(path)
     names = ("stable", "moderate", "fast")
-    if not isinstance(classes, dict) or set(classes) != set(names):
+    if not isinstance(classes, dict) or not set(names) <= set(classes):
         raise CheckpointError(f'{path} must hold one list of layers for each of "stable", "moderate" and "fast".')
     layers = [layer for name in names for layer in classes[name]]
     if sorted(layers) != sorted(set(layers) & set(range(n_layers))):
@@ -233,15 +235,13 @@ def _read_layer_classes(folder: Path, n_layers: int) -> dict[str, list[int]] | N
     return {name: list(classes[name]) for name in names}
 
 
-def _digest(folder: Path, weights: list[Path], text_encoder: str) -> str:
-    """SHA-256 over the names and contents of everything that decides what the model computes."""
-    text_folder = folder / text_encoder
-    files = [(path.name, path) for path in (folder / _CONFIG, *weights)]
-    files += [
-        (f"text/{path.relative_to(text_folder)}", path) for path in sorted(text_folder.rglob("*")) if path.is_file()
-    ]
-    total = hashlib.sha256()
-    for label, path in files:
+def _digest(files: list[Path], text_encoder: T5TextEncoder, text_folder: Path) -> str:
+    """SHA-256 of everything that decides what the model computes; a text encoder from the hub counts by its commit."""
+    entries = [(path.name, path) for path in files]
+    if text_folder.is_dir():
+        entries += [(f"text/{path.name}", path) for path in sorted(text_folder.iterdir()) if path.is_file()]
+    total = hashlib.sha256(f"text {text_encoder.commit}\n".encode())
+    for label, path in entries:
         with path.open("rb") as file:
             content = hashlib.file_digest(file, "sha256").hexdigest()
         total.update(f"{label} {content}\n".encode())

@@ -8,7 +8,7 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from sam_lsac.errors import CheckpointError, InputError
+from sam_lsac.errors import InputError
 from sam_lsac.model.config import DACVAEConfig, MDCTConfig
 from sam_lsac.model.dacvae import DACVAE, pad_to_hop
 
@@ -74,7 +74,7 @@ class MDCTCodec(nn.Module):
         cosines = torch.cos(math.pi / hop * (n[:, None] + 0.5 + hop / 2) * (k[None] + 0.5))
         widths = torch.tensor(config.gain_widths)
         self.basis = (math.sqrt(2 / hop) * window[:, None] * cosines).float()  # [2 hop, n_bins]
-        self.band = torch.repeat_interleave(torch.arange(len(widths)), widths)  # [n_bins]
+        self.band = torch.arange(len(widths)).repeat_interleave(widths, output_size=config.n_bins)  # [n_bins]
         self.pooling = (self.band[:, None] == torch.arange(len(widths))).float() / widths  # [n_bins, n_gains]
         self.mean = torch.tensor(config.mean or (0.0,) * config.n_channels)[:, None]  # [C, 1]
         self.scale = torch.tensor(config.scale or (1.0,) * config.n_channels)[:, None]  # [C, 1]

@@ -48,8 +48,8 @@ class DACVAE(nn.Module):
         super().__init__()
         if prod(config.decoder_rates) != config.hop_length:
             raise CheckpointError(
-                f"audio_codec: encoder_rates multiply to {config.hop_length}, decoder_rates to {prod(config.decoder_rates)}; "
-                "they must agree."
+                f"audio_codec: encoder_rates multiply to {config.hop_length}, decoder_rates to "
+                f"{prod(config.decoder_rates)}; they must agree."
             )
         self.sample_rate = config.sample_rate
         self.hop_length = config.hop_length
@@ -150,8 +150,9 @@ class EncoderBlock(nn.Module):
 class Decoder(nn.Module):
     """Features [B, latent_dim, T] to watermarked waves [B, 1, N].
 
-    The blocks' main branches give features at the sample rate; ``wm_model`` maps those to the wave and to a hidden signal,
-    which walks down the watermark branches of the blocks to 1/320 of the rate, takes the message, and walks up again.
+    The blocks' main branches give features at the sample rate; ``wm_model`` maps those to the wave and to a hidden
+    signal, which walks down the watermark branches of the blocks to 1/320 of the rate, takes the message, and walks up
+    again.
     """
 
     def __init__(self, config: DACVAEConfig) -> None:
@@ -159,7 +160,7 @@ class Decoder(nn.Module):
         if len(config.decoder_rates) != len(_WATERMARK_RATES) or config.hop_length % prod(_WATERMARK_RATES):
             raise CheckpointError(
                 f"audio_codec.decoder_rates = {list(config.decoder_rates)} do not fit the watermark's strides "
-                f"{list(_WATERMARK_RATES)}: four rates whose product is a multiple of {prod(_WATERMARK_RATES)} are needed."
+                f"{list(_WATERMARK_RATES)}: they must be four, and multiply to a multiple of {prod(_WATERMARK_RATES)}."
             )
         widths = [config.decoder_dim // 2**i for i in range(len(config.decoder_rates) + 1)]
         blocks = zip(pairwise(widths), config.decoder_rates, _WATERMARK_RATES, strict=True)

@@ -7,7 +7,6 @@ Meta, ``sam_audio/model/text_encoder.py``.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,14 +51,19 @@ class T5TextEncoder(nn.Module):
         features = self.model(input_ids=encoded["input_ids"].to(device), attention_mask=mask).last_hidden_state
         return features, mask.bool()
 
+    @property
+    def commit(self) -> str | None:
+        """Commit of the hub repository that the encoder comes from; None for a folder."""
+        return getattr(self.model.config, "_commit_hash", None)
+
     def save(self, folder: Path) -> None:
-        """Write encoder and tokenizer into a folder; files are replaced whole, also those that a model is mapped from."""
+        """Write encoder and tokenizer into a folder; files are replaced whole, so that mapped weights stay valid."""
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder.parent) as new, _without_progress_bars():
             cast(Any, self.model).save_pretrained(new)
             self.tokenizer.save_pretrained(new)
             for path in Path(new).iterdir():
-                os.replace(path, folder / path.name)
+                path.replace(folder / path.name)
 
 
 def load_text_encoder(
@@ -91,8 +95,8 @@ def load_text_encoder(
             tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local_files_only)
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            f"The text encoder {config.name!r} could not be loaded ({str(error).splitlines()[0]}). Put its folder into the "
-            "checkpoint folder, or allow the download once and keep the cache."
+            f"The text encoder {config.name!r} could not be loaded ({str(error).splitlines()[0]}). Put its folder into "
+            "the checkpoint folder, or allow the download once and keep the cache."
         ) from error
     if model.config.d_model != config.dim:
         raise CheckpointError(

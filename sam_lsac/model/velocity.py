@@ -1,8 +1,8 @@
 """The velocity of one solve, with everything that does not change between its evaluations computed once.
 
-Constant are the mixture's half of ``proj``, what the video adds, what the spans add and the projected text. A module that
-is edited (its ``forward`` replaced, or hooked) when it would run is called at every evaluation instead, with the same order
-of sums, so that edits act as on ``SAMAudio.forward`` and an edit without effect changes no bit.
+Constant are the mixture's half of ``proj``, what the video adds, what the spans add and the projected text. A module
+that is edited (its ``forward`` replaced, or hooked) when it would run is called at every evaluation instead, with the
+same order of sums, so that edits act as on ``SAMAudio.forward`` and an edit without effect changes no bit.
 """
 
 from __future__ import annotations

@@ -158,8 +158,9 @@ def _open(path: Path) -> dict[str, Tensor]:
     except Exception as error:  # a damaged or hostile file can raise anything in its reader
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
-            f"{path} could not be read as weights ({first_line}). It must be a .safetensors file or a plain dictionary of "
-            "tensors written by torch.save; anything executable in it is refused. If the download was cut, fetch it again."
+            f"{path} could not be read as weights ({first_line}). It must be a .safetensors file or a plain dictionary "
+            "of tensors written by torch.save; anything executable in it is refused. If the download was cut, fetch it "
+            "again."
         ) from error
     if not isinstance(state, Mapping) or not all(
         isinstance(v, Tensor) and isinstance(k, str) for k, v in state.items()
@@ -174,7 +175,7 @@ def _sources(name: str, stored: Mapping[str, object]) -> tuple[str, ...]:
     """The stored names that make up one weight: itself, or a weight-norm pair, or nothing."""
     if name in stored:
         return (name,)
-    if name.endswith(".weight"):
+    if name.split(".")[-1] == "weight":
         for suffixes in _WEIGHT_NORM:
             pair = tuple(name.removesuffix("weight") + suffix for suffix in suffixes)
             if all(part in stored for part in pair):

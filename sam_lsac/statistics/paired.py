@@ -17,15 +17,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import optimize, stats
+from scipy import stats
 
 from sam_lsac.errors import InputError
+from sam_lsac.statistics._noncentral import noncentrality, survival
 from sam_lsac.statistics._samples import Sample, fraction, pair
 
 __all__ = ["Equivalence", "PairedTest", "cohen_label", "equivalence", "paired_test"]
 
 LABELS = (("negligible", 0.2), ("small", 0.5), ("medium", 0.8), ("large", math.inf))
-LARGE_T = 2000.0  # the noncentral t distribution is computed up to here, its limit for large t is used beyond
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,13 +51,13 @@ class PairedTest:
     def p_d_within(self, bound: float) -> float:
         """Return the p value of |d_z| >= `bound`: small where the effect is shown to be smaller (TOST on d_z)."""
         centre = math.sqrt(self.n) * bound
-        above, below = _nct_sf(self.t, self.n - 1, -centre), _nct_sf(-self.t, self.n - 1, -centre)
+        above, below = survival(self.t, self.n - 1, -centre), survival(-self.t, self.n - 1, -centre)
         return max(above, below)
 
     def p_d_beyond(self, bound: float) -> float:
         """Return the one-sided p value of d_z <= `bound` (of d_z >= `bound` for a negative bound)."""
         centre = math.sqrt(self.n) * abs(bound)
-        return _nct_sf(self.t if bound >= 0 else -self.t, self.n - 1, centre)
+        return survival(self.t if bound >= 0 else -self.t, self.n - 1, centre)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,37 +198,7 @@ def _sd(difference: Sample) -> float:
     return 0.0 if np.ptp(difference) == 0.0 else float(difference.std(ddof=1))
 
 
-def _nct_sf(t: float, df: int, noncentrality: float) -> float:
-    """Return P(T > t) of the noncentral t distribution, by its limit for large t."""
-    if math.isinf(t):
-        return 0.0 if t > 0 else 1.0
-    if abs(t) > LARGE_T:  # T is about noncentrality / (chi / sqrt df) there
-        if t < 0 or noncentrality <= 0:
-            return 1.0 if t < 0 else 0.0
-        return float(stats.chi2.cdf(df * (noncentrality / t) ** 2, df))
-    return float(np.clip(stats.nct.sf(t, df, noncentrality), 0.0, 1.0))
-
-
 def _d_interval(t: float, n: int, alpha: float) -> tuple[float, float]:
     """Return the exact interval of d_z: the noncentralities under which t is no more extreme than alpha / 2."""
-    df, size = n - 1, abs(t)
-    if size > LARGE_T:
-        ends = [size * math.sqrt(float(stats.chi2.ppf(q, df)) / df) for q in (alpha / 2, 1 - alpha / 2)]
-    else:
-        ends = [_noncentrality(size, df, q) for q in (alpha / 2, 1 - alpha / 2)]
-    low, high = (end / math.sqrt(n) for end in ends)
+    low, high = (noncentrality(abs(t), n - 1, level) / math.sqrt(n) for level in (alpha / 2, 1 - alpha / 2))
     return (low, high) if t >= 0 else (-high, -low)
-
-
-def _noncentrality(t: float, df: int, level: float) -> float:
-    """Return the noncentrality whose distribution puts `level` of its mass above t."""
-
-    def excess(noncentrality: float) -> float:
-        return float(stats.nct.sf(t, df, noncentrality)) - level
-
-    low, high = -4.0, max(4.0, 2.0 * t)
-    while excess(low) > 0:
-        low *= 2.0
-    while excess(high) < 0:
-        high *= 2.0
-    return float(optimize.brentq(excess, low, high, xtol=1e-10))

@@ -5,6 +5,7 @@ import math
 from scipy import optimize, stats
 
 from sam_lsac.errors import InputError
+from sam_lsac.statistics._noncentral import survival
 from sam_lsac.statistics._samples import fraction
 
 __all__ = ["detectable_effect", "paired_power", "pairs_needed"]
@@ -25,8 +26,7 @@ def paired_power(d: float, n: int, *, alpha: float = 0.05) -> float:
         raise InputError(f"power needs at least 2 pairs, got {n}: run more mixtures")
     centre = abs(d) * math.sqrt(n)
     critical = float(stats.t.isf(alpha / 2, n - 1))
-    # P(T < -c) by symmetry: SciPy's nct.cdf is NaN far in that tail, nct.sf never is
-    return float(stats.nct.sf(critical, n - 1, centre) + stats.nct.sf(critical, n - 1, -centre))
+    return survival(critical, n - 1, centre) + survival(critical, n - 1, -centre)
 
 
 def detectable_effect(n: int, *, alpha: float = 0.05, power: float = 0.8) -> float:

@@ -13,6 +13,8 @@ from sam_lsac.statistics._samples import Sample, fraction, pair, sample
 
 __all__ = ["Interval", "mean_interval", "ratio_interval", "spearman"]
 
+DRAWS_AT_ONCE = 500  # bounds the memory of a bootstrap
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Interval:
@@ -103,14 +105,15 @@ def spearman(
     x, y : array_like [m]
         The points.
     clusters : sequence [m]
-        The mixture of each point; at least two different ones.
+        The mixture of each point; at least two different ones, with equally many points.
     level, seed, n_resamples
         Coverage, seed and number of draws.
 
     Raises
     ------
     InputError
-        If lengths differ, a figure is not finite, there is one cluster only, or x or y is constant.
+        If lengths differ, a figure is not finite, there is one cluster only, clusters differ in size, or x or y
+        is constant.
     """
     a, b = pair(x, y)
     fraction(level, "level")
@@ -118,15 +121,18 @@ def spearman(
     if np.ptp(a) == 0.0 or np.ptp(b) == 0.0:
         raise InputError("a rank correlation needs figures that vary: widen the sweep")
     rng = np.random.default_rng(seed)
-    draws = np.empty(n_resamples)
-    for index in range(n_resamples):
-        picked = np.concatenate([members[k] for k in rng.integers(len(members), size=len(members))])
-        draws[index] = _rank_correlation(a[picked], b[picked])
-    low, high = np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(n=len(members), estimate=_rank_correlation(a, b), low=float(low), high=float(high), level=level)
+    draws = []
+    for start in range(0, n_resamples, DRAWS_AT_ONCE):
+        drawn = rng.integers(len(members), size=(min(DRAWS_AT_ONCE, n_resamples - start), len(members)))
+        picked = members[drawn].reshape(len(drawn), -1)
+        draws.append(_rank_correlation(a[picked], b[picked]))
+    low, high = np.nanquantile(np.concatenate(draws), [(1 - level) / 2, (1 + level) / 2])
+    estimate = float(_rank_correlation(a[None], b[None])[0])
+    return Interval(n=len(members), estimate=estimate, low=float(low), high=float(high), level=level)
 
 
-def _members(clusters: Sequence[object], size: int) -> list[NDArray[np.int64]]:
+def _members(clusters: Sequence[object], size: int) -> NDArray[np.int64]:
+    """Return the places of every cluster's points, [clusters, points]."""
     if len(clusters) != size:
         raise InputError(f"needs the mixture of every point: got {len(clusters)} for {size} points")
     places: dict[object, list[int]] = {}
@@ -134,15 +140,18 @@ def _members(clusters: Sequence[object], size: int) -> list[NDArray[np.int64]]:
         places.setdefault(cluster, []).append(index)
     if len(places) < 2:
         raise InputError("resampling mixtures needs at least 2 mixtures: run more")
-    return [np.asarray(indices, dtype=np.int64) for indices in places.values()]
+    if len({len(indices) for indices in places.values()}) > 1:
+        raise InputError("every mixture needs the same number of points: leave out mixtures with an incomplete sweep")
+    return np.asarray(list(places.values()), dtype=np.int64)
 
 
-def _rank_correlation(x: Sample, y: Sample) -> float:
-    """Return Spearman's coefficient, NaN where a draw is constant."""
-    a, b = stats.rankdata(x), stats.rankdata(y)
-    a, b = a - a.mean(), b - b.mean()
-    norm = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / norm if norm else float("nan")
+def _rank_correlation(x: Sample, y: Sample) -> Sample:
+    """Return Spearman's coefficient of every row of x and y [draws, points], NaN where a row is constant."""
+    a, b = (stats.rankdata(values, axis=-1) for values in (x, y))
+    a, b = (ranks - ranks.mean(axis=-1, keepdims=True) for ranks in (a, b))
+    norm = np.sqrt((a * a).sum(axis=-1) * (b * b).sum(axis=-1))
+    coefficient: Sample = np.divide((a * b).sum(axis=-1), norm, out=np.full_like(norm, np.nan), where=norm > 0)
+    return coefficient
 
 
 def _mean_ratio(above: Sample, below: Sample, axis: int = -1) -> Sample:

@@ -25,7 +25,7 @@ from sam_lsac.statistics import friedman, mean_interval
 __all__ = ["count", "layers_differ", "sign", "table"]
 
 
-def count(claim: Claim, ledger: Ledger, context: Context) -> Verdict:
+def count(claim: Claim, _ledger: Ledger, context: Context) -> Verdict:
     """Judge counted figures against the paper's."""
     findings, words = [], []
     for quantity, target in claim.targets.items():
@@ -47,7 +47,7 @@ def count(claim: Claim, ledger: Ledger, context: Context) -> Verdict:
     return conclude(claim, reason, findings)
 
 
-def sign(claim: Claim, ledger: Ledger, context: Context) -> Verdict:
+def sign(claim: Claim, _ledger: Ledger, context: Context) -> Verdict:
     """Judge the sign of the pretrained span gate."""
     if context.gate is None:
         raise UndecidedError("not run", "The checkpoint's span gate was not read, or it has none.")
@@ -58,7 +58,7 @@ def sign(claim: Claim, ledger: Ledger, context: Context) -> Verdict:
     return conclude(claim, f"{words}; the paper says {claim.direction}.", [finding])
 
 
-def layers_differ(claim: Claim, ledger: Ledger, context: Context) -> Verdict:
+def layers_differ(claim: Claim, _ledger: Ledger, context: Context) -> Verdict:
     """Judge whether layers converge at different rates."""
     if not context.entropy_rates:
         raise UndecidedError("not run", "No entropy rates were recorded on this checkpoint.")
@@ -103,7 +103,7 @@ def _rates(claim: Claim, rates: NDArray[np.float64]) -> list[Finding]:
     return findings
 
 
-def table(claim: Claim, ledger: Ledger, context: Context) -> Verdict:
+def table(claim: Claim, ledger: Ledger, _context: Context) -> Verdict:
     """Draw the paper's table from our runs; complete or not."""
     findings: list[Finding] = []
     empty: list[str] = []

@@ -19,11 +19,13 @@ equivalent        each arm is shown to stay within the margin of its own baselin
 supports nothing.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from sam_lsac.claims.claim import Claim
-from sam_lsac.claims.evidence import UNITS, Cell, conclude, deviation_difference, loss, p_text
+from sam_lsac.claims.evidence import UNITS, Cell, conclude, deviation_difference, loss, p_text, summarise
 from sam_lsac.claims.ledger import Ledger
 from sam_lsac.claims.verdict import Context, Finding, Status, Verdict
 from sam_lsac.errors import InputError
@@ -36,7 +38,7 @@ NEGLIGIBLE_D = LABELS[0][1]
 BY_SIGN: dict[int, Status] = {-1: "supported", 0: "inconclusive", 1: "refuted"}
 
 
-def smaller_loss(claim: Claim, ledger: Ledger, context: Context) -> Verdict:
+def smaller_loss(claim: Claim, ledger: Ledger, _context: Context) -> Verdict:
     """Judge whether each arm loses (or deviates) less than the rival beside it."""
     findings: list[Finding] = []
     reasons: list[str] = []
@@ -130,24 +132,15 @@ def _ratio(claim: Claim, cell: Cell, *, paper: str) -> tuple[list[Finding], str]
     return [finding], text
 
 
-def no_loss(claim: Claim, ledger: Ledger, context: Context) -> Verdict:
+def no_loss(claim: Claim, ledger: Ledger, _context: Context) -> Verdict:
     """Judge that arms lose nothing while every rival does."""
-    findings: list[Finding] = []
-    notable: dict[Status, list[str]] = {"supported": [], "refuted": [], "inconclusive": []}
+    judged = []
     for tier in claim.tiers:
         for metric in claim.metrics:
             for arm in (*claim.arms, *claim.rivals):
                 cell = loss(claim, ledger, tier=tier, metric=metric, arm=arm, versus=claim.baselines[0])
-                status, note = _unharmed(cell) if arm in claim.arms else _harmed(cell)
-                findings.append(cell.finding(status=status, note=note))
-                notable[status].append(f"{cell}: {note}")
-    verdict = conclude(claim, "", findings)
-    what = {
-        "supported": f"All {len(findings)} comparisons are as claimed, for example ",
-        "refuted": f"{len(notable['refuted'])} of {len(findings)} comparisons contradict the claim, for example ",
-        "inconclusive": f"{len(notable['inconclusive'])} of {len(findings)} comparisons decide nothing, for example ",
-    }[verdict.status]
-    return conclude(claim, f"{what}{notable[verdict.status][0]}.", findings)
+                judged.append((cell, *(_unharmed(cell) if arm in claim.arms else _harmed(cell))))
+    return _verdict(claim, judged)
 
 
 def _unharmed(cell: Cell) -> tuple[Status, str]:
@@ -174,17 +167,9 @@ def _harmed(cell: Cell) -> tuple[Status, str]:
     return "inconclusive", "no significant loss, but none is ruled out"
 
 
-def negligible_loss(claim: Claim, ledger: Ledger, context: Context) -> Verdict:
+def negligible_loss(claim: Claim, ledger: Ledger, _context: Context) -> Verdict:
     """Judge that the loss is negligible, in its unit and as an effect size."""
-    cells = [
-        loss(claim, ledger, tier=tier, metric=metric, arm=arm)
-        for tier in claim.tiers
-        for metric in claim.metrics
-        for arm in claim.arms
-    ]
-    judged = [(cell, *_negligible(cell)) for cell in cells]
-    findings = [cell.finding(status=status, note=note) for cell, status, note in judged]
-    return conclude(claim, " ".join(f"{cell}: {note}." for cell, _, note in judged), findings)
+    return _verdict(claim, [(cell, *_negligible(cell)) for cell in _losses(claim, ledger)])
 
 
 def _negligible(cell: Cell) -> tuple[Status, str]:
@@ -200,16 +185,9 @@ def _negligible(cell: Cell) -> tuple[Status, str]:
     return "inconclusive", f"not shown to be within {margin:g}{unit} ({p_text(cell.adjusted(test.p))})"
 
 
-def labelled_loss(claim: Claim, ledger: Ledger, context: Context) -> Verdict:
+def labelled_loss(claim: Claim, ledger: Ledger, _context: Context) -> Verdict:
     """Judge that the loss is significant and of the claimed size (Cohen's label)."""
-    judged = []
-    for tier in claim.tiers:
-        for metric in claim.metrics:
-            for arm in claim.arms:
-                cell = loss(claim, ledger, tier=tier, metric=metric, arm=arm)
-                judged.append((cell, *_labelled(cell)))
-    findings = [cell.finding(status=status, note=note) for cell, status, note in judged]
-    return conclude(claim, " ".join(f"{cell}: {note}." for cell, _, note in judged), findings)
+    return _verdict(claim, [(cell, *_labelled(cell)) for cell in _losses(claim, ledger)])
 
 
 def _labelled(cell: Cell) -> tuple[Status, str]:
@@ -228,25 +206,36 @@ def _labelled(cell: Cell) -> tuple[Status, str]:
     return "inconclusive", f"a {label} effect is neither found nor ruled out ({room})"
 
 
-def equivalent(claim: Claim, ledger: Ledger, context: Context) -> Verdict:
+def equivalent(claim: Claim, ledger: Ledger, _context: Context) -> Verdict:
     """Judge that each arm stays within the margin of its own baseline."""
-    judged = []
-    for tier in claim.tiers:
-        for metric in claim.metrics:
-            for arm in claim.arms:
-                cell = loss(claim, ledger, tier=tier, metric=metric, arm=arm)
-                test = cell.equivalence(claim.margin or 0.0)
-                p_in, p_out = cell.adjusted(test.p), cell.adjusted(test.p_beyond)
-                status: Status = "supported" if p_in < claim.alpha else "inconclusive"
-                status = "refuted" if p_out < claim.alpha else status
-                judged.append((cell, status, f"TOST {p_text(p_in)}", test.p))
-    findings = [cell.finding(status=status, note=note, p=p) for cell, status, note, p in judged]
-    margin = f"{claim.margin or 0.0:g}{UNITS.get(claim.metrics[0], '')}"
-    words = "; ".join(f"{cell} is {_VERBS[status]} {margin} ({note})" for cell, status, note, _ in judged)
-    return conclude(claim, f"Against the same solver's own baseline: {words}.", findings)
+    return _verdict(claim, [(cell, *_within(cell)) for cell in _losses(claim, ledger)])
 
 
-_VERBS = {"supported": "shown within", "refuted": "shown beyond", "inconclusive": "not shown within"}
+def _within(cell: Cell) -> tuple[Status, str]:
+    margin = f"{cell.claim.margin or 0.0:g}{UNITS.get(cell.metric, '')}"
+    test = cell.equivalence(cell.claim.margin or 0.0)
+    words = f"TOST {p_text(cell.adjusted(test.p))}"
+    if cell.adjusted(test.p_beyond) < cell.claim.alpha:
+        return "refuted", f"shown to exceed {margin} ({words})"
+    if cell.adjusted(test.p) < cell.claim.alpha:
+        return "supported", f"shown to be within {margin} ({words})"
+    return "inconclusive", f"not shown to be within {margin} ({words})"
+
+
+def _losses(claim: Claim, ledger: Ledger) -> list[Cell]:
+    """Return the loss of every arm against its own baseline, over tiers and metrics."""
+    return [
+        loss(claim, ledger, tier=tier, metric=metric, arm=arm)
+        for tier in claim.tiers
+        for metric in claim.metrics
+        for arm in claim.arms
+    ]
+
+
+def _verdict(claim: Claim, judged: Sequence[tuple[Cell, Status, str]]) -> Verdict:
+    """Return the verdict of cells that were each judged, with a note."""
+    findings = [cell.finding(status=status, note=note) for cell, status, note in judged]
+    return conclude(claim, summarise([(status, f"{cell}: {note}") for cell, status, note in judged]), findings)
 
 
 def needed_text(claim: Claim) -> str:

@@ -23,7 +23,7 @@ from dataclasses import replace
 import numpy as np
 
 from sam_lsac.claims.claim import Claim
-from sam_lsac.claims.evidence import Cell, UndecidedError, conclude, loss, p_text, require_pairs
+from sam_lsac.claims.evidence import Cell, UndecidedError, conclude, loss, p_text, require_pairs, summarise
 from sam_lsac.claims.ledger import Ledger, Pairs
 from sam_lsac.claims.verdict import Context, Finding, Status, Verdict
 from sam_lsac.errors import InputError
@@ -34,12 +34,12 @@ __all__ = ["layer_response", "loss_order", "rank_correlation", "ratio_change"]
 FEWEST_RESAMPLED = 8  # mixtures
 
 
-def loss_order(claim: Claim, ledger: Ledger, context: Context) -> Verdict:
+def loss_order(claim: Claim, ledger: Ledger, _context: Context) -> Verdict:
     """Judge that one arm's loss is the largest or the smallest of all."""
     (arm,) = claim.arms
     wanted = 1 if claim.direction == "largest" else -1
     findings: list[Finding] = []
-    words: list[str] = []
+    words: list[tuple[Status, str]] = []
     for tier in claim.tiers:
         for metric in claim.metrics:
             for name in (arm, *claim.rivals, *claim.controls):
@@ -53,18 +53,19 @@ def loss_order(claim: Claim, ledger: Ledger, context: Context) -> Verdict:
                 if lead.sign:
                     status = "supported" if lead.sign == wanted else "refuted"
                 findings.append(lead.finding(status=status))
-                words.append(f"{metric}, {lead} against {rival}: {status}")
+                words.append((status, str(lead)))
     if claim.stronger_tier:
         stronger, text = _stronger(claim, ledger, claim.stronger_tier)
         findings += stronger
         words += text
-    return conclude(claim, f"Whether {arm} loses {claim.direction}: {'; '.join(words)}.", findings)
+    return conclude(claim, summarise(words), findings)
 
 
-def _stronger(claim: Claim, ledger: Ledger, tier: str) -> tuple[list[Finding], list[str]]:
+def _stronger(claim: Claim, ledger: Ledger, tier: str) -> tuple[list[Finding], list[tuple[Status, str]]]:
     """Return the tests of the arm's lead over its nearest rival, `tier` against each other tier."""
     (arm,) = claim.arms
-    findings, words = [], []
+    findings: list[Finding] = []
+    words: list[tuple[Status, str]] = []
     for metric in claim.metrics:
         leads = {}
         for each in claim.tiers:
@@ -93,11 +94,11 @@ def _stronger(claim: Claim, ledger: Ledger, tier: str) -> tuple[list[Finding], l
                     status=status,
                 )
             )
-            words.append(f"lead on {tier} less that on {other} {result.difference:+.3g}, {p_text(adjusted)}: {status}")
+            words.append((status, f"lead on {tier} less that on {other} {result.difference:+.3g}, {p_text(adjusted)}"))
     return findings, words
 
 
-def ratio_change(claim: Claim, ledger: Ledger, context: Context) -> Verdict:
+def ratio_change(claim: Claim, ledger: Ledger, _context: Context) -> Verdict:
     """Judge that a positive quantity rises or falls against the baseline."""
     wanted = 1 if claim.direction == "increase" else -1
     findings, words = [], []
@@ -113,7 +114,7 @@ def ratio_change(claim: Claim, ledger: Ledger, context: Context) -> Verdict:
     return conclude(claim, f"{'; '.join(words)}; the paper: {claim.paper or 'no figure'}.", findings)
 
 
-def layer_response(claim: Claim, ledger: Ledger, context: Context) -> Verdict:
+def layer_response(claim: Claim, ledger: Ledger, _context: Context) -> Verdict:
     """Judge that one layer responds and another does not."""
     (arm,) = claim.arms
     still, moving = claim.metrics
@@ -142,7 +143,7 @@ def layer_response(claim: Claim, ledger: Ledger, context: Context) -> Verdict:
     return conclude(claim, f"{'; '.join(words)}.", findings)
 
 
-def rank_correlation(claim: Claim, ledger: Ledger, context: Context) -> Verdict:
+def rank_correlation(claim: Claim, ledger: Ledger, _context: Context) -> Verdict:
     """Judge the sign of a rank correlation over the points of a sweep."""
     x_metric, y_metric = claim.metrics
     wanted = -1 if claim.direction == "negative" else 1

@@ -97,7 +97,7 @@ def _axis_reason(axis: str, status: Status, findings: list[Finding]) -> str:
     )
 
 
-def saved_share(claim: Claim, ledger: Ledger, context: Context) -> Verdict:
+def saved_share(claim: Claim, _ledger: Ledger, context: Context) -> Verdict:
     """Judge what share of the computation an arm saves; the axis of `targets` decides, the others are shown."""
     _require_costs(claim, context)
     ((axis, target),) = claim.targets.items()
@@ -127,7 +127,7 @@ def saved_share(claim: Claim, ledger: Ledger, context: Context) -> Verdict:
     return conclude(claim, reason, findings, status=status)
 
 
-def effect_table(claim: Claim, ledger: Ledger, context: Context) -> Verdict:
+def effect_table(claim: Claim, ledger: Ledger, _context: Context) -> Verdict:
     """Judge the table of effect sizes: negligible for the arms, growing along the rivals."""
     metric = claim.metrics[0]
     findings: list[Finding] = []

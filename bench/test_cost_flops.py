@@ -1,0 +1,9 @@
+"""FLOPs of one evaluation of SAM-Audio-Small, section 2.4."""
+
+import pytest
+
+
+@pytest.mark.claims("FL1")
+def test_cost_flops(verdict) -> None:
+    """The claim holds on this checkpoint; skipped where it is not decided."""
+    verdict.must_be_supported()

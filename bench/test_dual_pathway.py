@@ -1,0 +1,9 @@
+"""The two pathways of text, section 4.1: what is lost without each."""
+
+import pytest
+
+
+@pytest.mark.claims("DP1", "DP2", "DP3", "DP4", "DP5")
+def test_dual_pathway(verdict) -> None:
+    """The claim holds on this checkpoint; skipped where it is not decided."""
+    verdict.must_be_supported()

@@ -1,0 +1,9 @@
+"""How far LSAC and its rivals deviate from the full solve, section 4.4 and table 2."""
+
+import pytest
+
+
+@pytest.mark.claims("LS3", "LS4", "LS5", "LS6", "LS7")
+def test_lsac_fidelity(verdict) -> None:
+    """The claim holds on this checkpoint; skipped where it is not decided."""
+    verdict.must_be_supported()

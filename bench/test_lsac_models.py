@@ -1,0 +1,9 @@
+"""LSAC on the 22-layer model and under other solvers, section 4.4."""
+
+import pytest
+
+
+@pytest.mark.claims("LS8", "LS9")
+def test_lsac_models(verdict) -> None:
+    """The claim holds on this checkpoint; skipped where it is not decided."""
+    verdict.must_be_supported()

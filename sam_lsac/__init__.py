@@ -1,0 +1,53 @@
+"""Proof, per release, of what attention caching does to SAM Audio.
+
+``load_model`` gives a model, ``separate`` runs it with edits attached, ``attach`` puts the same edits around Meta's own
+class, ``LSAC`` makes caching schedules, ``count_flops`` says what they save. The claims of the paper are judged by the
+suite in ``bench/``.
+
+References
+----------
+"Inside the Latent Flow: Causal Deciphering of Attention Dynamics in Audio Separation Foundation Models" (the paper).
+"""
+
+from sam_lsac.caching import LSAC, CacheAttention, DeepCache, LayerClasses
+from sam_lsac.costs import count_flops
+from sam_lsac.errors import SamLsacError
+from sam_lsac.interventions import (
+    FreezeSelfAttention,
+    HijackGate,
+    Record,
+    ShuffleSpans,
+    UniformCrossAttention,
+    ZeroAdditive,
+    ZeroCrossAttention,
+    attach,
+)
+from sam_lsac.mixtures import Mixture, load_mixtures
+from sam_lsac.model import load_model
+from sam_lsac.separate import Separation, separate
+from sam_lsac.solver import AB2, Euler, Midpoint
+
+__all__ = [
+    "AB2",
+    "LSAC",
+    "CacheAttention",
+    "DeepCache",
+    "Euler",
+    "FreezeSelfAttention",
+    "HijackGate",
+    "LayerClasses",
+    "Midpoint",
+    "Mixture",
+    "Record",
+    "SamLsacError",
+    "Separation",
+    "ShuffleSpans",
+    "UniformCrossAttention",
+    "ZeroAdditive",
+    "ZeroCrossAttention",
+    "attach",
+    "count_flops",
+    "load_mixtures",
+    "load_model",
+    "separate",
+]

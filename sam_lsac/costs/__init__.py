@@ -1,0 +1,25 @@
+"""What a solve costs: FLOPs on paper and counted (`flops`, `counted`, `arms`), time (`clock`), memory (`memory`)."""
+
+from sam_lsac.costs.arms import ArmFlops, arm_cost, speed_limit
+from sam_lsac.costs.clock import TimeRatio, ratio_abab, seconds_of
+from sam_lsac.costs.counted import counted_flops
+from sam_lsac.costs.flops import FlopCount, count_flops
+from sam_lsac.costs.memory import PeakMemory, cache_bytes, peak_memory
+from sam_lsac.costs.sizes import SIZES, sizes_of
+
+__all__ = [
+    "SIZES",
+    "ArmFlops",
+    "FlopCount",
+    "PeakMemory",
+    "TimeRatio",
+    "arm_cost",
+    "cache_bytes",
+    "count_flops",
+    "counted_flops",
+    "peak_memory",
+    "ratio_abab",
+    "seconds_of",
+    "sizes_of",
+    "speed_limit",
+]

@@ -1,0 +1,114 @@
+"""From matplotlib to SVG that lives inside a page: its colours, fonts and width are the page's.
+
+A figure is drawn in the colours of `INKS`, which stand for CSS variables; the page decides what they are in light and
+in dark. Text stays text.
+"""
+
+import html
+import io
+import re
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+__all__ = ["INKS", "MARKERS", "caption", "panel", "to_svg"]
+
+INKS: Mapping[str, str] = MappingProxyType(
+    {
+        "ink": "#010101",
+        "muted": "#020202",
+        "rule": "#030303",
+        "paper": "#040404",
+        "lsac": "#050505",
+        "naive": "#060606",
+        "deepcache": "#070707",
+    }
+)
+"""Colours by the name of their CSS variable, `--NAME`."""
+
+MARKERS: Mapping[str, str] = MappingProxyType({"lsac": "o", "naive": "s", "deepcache": "^"})
+SIZE = (3.6, 2.7)  # inches; a page shows it about 1.3 times as large
+RC: Mapping[Any, Any] = MappingProxyType(
+    {
+        "svg.fonttype": "none",
+        "font.size": 8.0,
+        "axes.edgecolor": INKS["muted"],
+        "axes.labelcolor": INKS["ink"],
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.linewidth": 0.6,
+        "axes.labelsize": 8.0,
+        "text.color": INKS["ink"],
+        "xtick.color": INKS["muted"],
+        "ytick.color": INKS["muted"],
+        "xtick.labelsize": 7.5,
+        "ytick.labelsize": 7.5,
+        "xtick.major.width": 0.6,
+        "ytick.major.width": 0.6,
+        "xtick.major.size": 2.5,
+        "ytick.major.size": 2.5,
+        "grid.color": INKS["rule"],
+        "grid.linewidth": 0.5,
+        "lines.linewidth": 1.3,
+        "lines.markersize": 4.5,
+    }
+)
+
+
+def panel(size: tuple[float, float] = SIZE, *, rows: int = 1, columns: int = 1) -> tuple[Figure, Sequence[Axes]]:
+    """Return a figure of `size` inches and its axes, row by row, in the report's style."""
+    with mpl.rc_context(dict(RC)):
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots(rows, columns, squeeze=False)
+    return figure, list(axes.reshape(-1))
+
+
+def caption(axes: Axes, *, title: str, x: str, y: str = "") -> None:
+    """Write title and labels, and draw lines across at the ticks of y where it has a label."""
+    axes.set_title(title, loc="left", fontsize=9.0, color=INKS["ink"])
+    axes.set_xlabel(x)
+    if y:
+        axes.set_ylabel(y)
+        axes.grid(visible=True, axis="y", color=INKS["rule"], linewidth=0.5)
+    axes.set_axisbelow(True)
+
+
+def style_of(arm: str) -> str:
+    """Return the ink, and key of `MARKERS`, of an arm by the first word of its name."""
+    stem = arm.split("-")[0]
+    return stem if stem in MARKERS else "muted"
+
+
+def to_svg(figure: Figure, *, name: str, label: str) -> str:
+    """Return a figure as SVG to be put into HTML.
+
+    Parameters
+    ----------
+    figure : Figure
+        Drawn in `INKS`.
+    name : str
+        Different for each figure of a page: it makes the ids unique.
+    label : str
+        What the figure shows, for those who do not see it.
+    """
+    buffer = io.StringIO()
+    nothing: dict[str, Any] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    with mpl.rc_context({**RC, "svg.hashsalt": name}):
+        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    svg = buffer.getvalue()
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg, flags=re.DOTALL)  # a style here would be the whole page's
+    svg = re.sub(r'id="([^"]+)"', rf'id="{name}-\1"', svg)
+    svg = re.sub(r'href="#([^"]+)"', rf'href="#{name}-\1"', svg)
+    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{name}-\1)", svg)
+    for ink, colour in INKS.items():
+        svg = svg.replace(colour, f"var(--{ink})")
+    svg = re.sub(r"font: ([\d.]+)px [^;\"]+", r"font-size: \1px", svg)
+    svg = re.sub(r"font-family: [^;\"]+;? ?", "", svg)
+    view = re.search(r'viewBox="[^"]+"', svg)
+    opening = f'<svg role="img" aria-label="{html.escape(label)}" {view.group() if view else ""}>'
+    return re.sub(r"<svg[^>]*>", lambda _: opening, svg, count=1).strip()

@@ -1,0 +1,137 @@
+"""The report as one self-contained HTML file: no script, no network, light and dark, desk and phone."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+
+import jinja2
+import numpy as np
+import soundfile
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from sam_lsac.claims import Finding
+from sam_lsac.report import plots
+from sam_lsac.report.extras import Player
+from sam_lsac.report.model import Report
+from sam_lsac.report.wording import (
+    AXIS_NAMES,
+    MARKS,
+    NOTHING,
+    effect,
+    estimate,
+    figure,
+    metric_name,
+    number,
+    percent,
+)
+
+__all__ = ["to_html"]
+
+FOLDER = resources.files("sam_lsac.report") / "templates"
+AXES = ("layer_steps_saved", "flops_saved")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Track:
+    """One sound of a player."""
+
+    name: str
+    source: str
+    note: str
+
+
+def to_html(report: Report) -> str:
+    """Return the whole page.
+
+    Parameters
+    ----------
+    report : Report
+        Where its extras, or runs, are missing, the section says how to get them.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_template), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    environment.filters |= {
+        "number": number,
+        "percent": percent,
+        "effect": effect,
+        "figure": figure,
+        "metric": metric_name,
+        "p": _p,
+    }
+    environment.globals |= {"MARKS": MARKS, "NOTHING": NOTHING, "AXES": AXIS_NAMES, "estimate": estimate}
+    page = environment.get_template("report.html")
+    return page.render(
+        report=report,
+        style=Markup(_template("report.css")),  # noqa: S704 - our own file
+        figures=_figures(report),
+        conditioning=_conditioning(report),
+        speakers=_speaker_arms(report),
+        players=[(player, _tracks(player)) for player in report.extras.players],
+    )
+
+
+def _template(name: str) -> str:
+    return (FOLDER / name).read_text(encoding="utf-8")
+
+
+def _figures(report: Report) -> dict[str, list[Markup]]:
+    """Return the SVGs of each section; an empty list where there is nothing to draw."""
+    arms, tables, extras = report.tables.arms, report.tables, report.extras
+    tiers = [tier for tier in report.tiers if any(c.tier == tier and c.n for row in arms for c in row.cells)]
+    costed = any(row.layer_steps_saved is not None for row in arms)
+    drawn = {axis: [plots.pareto(arms, tier=tier, axis=axis) for tier in tiers] if costed else [] for axis in AXES}
+    drawn["effects"] = [plots.effects(arms, report.verdict("LS7"), tier=tier) for tier in tiers]
+    drawn["freezing"] = [
+        plots.points(tables.freezing, tier=tier, name="freezing", x_label="frozen from step", y_label="SI-SNR loss, dB")
+        for tier in report.tiers
+        if any(point.tier == tier for point in tables.freezing)
+    ]
+    drawn["entropy"] = [
+        plots.entropy_curves(values, extras.classes, name=name) for name, values in extras.entropy.items()
+    ]
+    drawn["maps"] = [
+        plots.attention_maps(extras.maps, layer=layer) for layer in dict.fromkeys(one.layer for one in extras.maps)
+    ]
+    drawn["gate"] = [
+        plots.sweep(tables.gate, series=series, tiers=report.tiers)
+        for series in dict.fromkeys(point.series for point in tables.gate)
+    ]
+    return {name: [Markup(svg) for svg in svgs] for name, svgs in drawn.items()}  # noqa: S704 - escaped by matplotlib
+
+
+def _conditioning(report: Report) -> dict[str, dict[str, list[Finding]]]:
+    """Return the cells of the paper's first table by tier and arm, from claim DP5."""
+    verdict = report.verdict("DP5")
+    table: dict[str, dict[str, list[Finding]]] = {}
+    for one in verdict.findings if verdict else ():
+        table.setdefault(one.tier, {}).setdefault(one.arm, []).append(one)
+    return table
+
+
+def _speaker_arms(report: Report) -> Sequence[str]:
+    return list(dict.fromkeys(arm for row in report.tables.speakers for arm in row.deviations))
+
+
+def _tracks(player: Player) -> list[Track]:
+    return [
+        Track(name=name, source=_audio(wave, player.sample_rate), note=player.notes.get(name, ""))
+        for name, wave in player.tracks.items()
+    ]
+
+
+def _audio(wave: NDArray[np.floating], sample_rate: int) -> str:
+    """Return a wave, clipped to -1 to 1, as a data URL of 16-bit FLAC."""
+    buffer = io.BytesIO()
+    soundfile.write(buffer, np.clip(wave, -1.0, 1.0), sample_rate, format="FLAC", subtype="PCM_16")
+    return f"data:audio/flac;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return NOTHING
+    return "< 0.0001" if value < 1e-4 else f"{value:.2g}"

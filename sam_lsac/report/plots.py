@@ -1,0 +1,201 @@
+"""The paper's figures, drawn from our runs: one small panel per tier, so that a phone shows them one by one."""
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from numpy.typing import NDArray
+
+from sam_lsac.claims import Verdict
+from sam_lsac.report.extras import AttentionMap
+from sam_lsac.report.figures import INKS, MARKERS, caption, panel, style_of, to_svg
+from sam_lsac.report.tables import ArmRow, Cell, Point
+from sam_lsac.report.wording import AXIS_NAMES, METRIC_NAMES
+
+__all__ = ["attention_maps", "effects", "entropy_curves", "pareto", "points"]
+
+CLASS_INKS = {"stable": "lsac", "moderate": "muted", "fast": "naive"}
+CROWDED = 10.0  # per cent of the cost axis: labels of points nearer than this stand beside them
+PLACES = {
+    "above": ((0, 3), "center", "bottom"),
+    "beside": ((5, 0), "left", "center"),
+    "below": ((4, -4), "left", "top"),
+}
+TIER_STYLES = ("-", "--", ":")
+HEAT = LinearSegmentedColormap.from_list("heat", [(0.18, 0.5, 0.76, 0.0), (0.18, 0.5, 0.76, 1.0)])  # on any ground
+
+
+def pareto(arms: Sequence[ArmRow], *, tier: str, axis: str) -> str:
+    """Return deviation against saved share on one tier: intervals at the arms, a band along each family."""
+    figure, (axes,) = panel()
+    families: dict[str, list[tuple[float, Cell, str]]] = {}
+    for row in arms:
+        saved = getattr(row, axis)
+        cell = next((one for one in row.cells if one.tier == tier), None)
+        if row.baseline == "baseline" and saved is not None and cell is not None and cell.deviation is not None:
+            families.setdefault(style_of(row.arm), []).append((100.0 * saved, cell, row.arm))
+    ends = [cell.deviation_high or 0.0 for members in families.values() for _, cell, _ in members]
+    axes.set_ylim(0.0, 1.08 * max(ends, default=0.0) or 1.0)
+    for family, members in families.items():
+        _family(axes, family, sorted(members, key=lambda one: one[0]))
+    caption(axes, title=tier, x=f"{AXIS_NAMES[axis]} saved, %", y="|SI-SNR deviation|, dB")
+    axes.set_xlim(left=0.0)
+    return to_svg(
+        figure, name=f"pareto-{axis}-{tier}", label=f"Deviation in dB against {AXIS_NAMES[axis]} saved, on {tier}"
+    )
+
+
+def _family(axes: Axes, family: str, members: Sequence[tuple[float, Cell, str]]) -> None:
+    x = np.asarray([saved for saved, _, _ in members])
+    y, low, high = (
+        np.asarray([getattr(cell, name) for _, cell, _ in members], dtype=np.float64)
+        for name in ("deviation", "deviation_low", "deviation_high")
+    )
+    colour = INKS[family]
+    axes.fill_between(x, low, high, color=colour, alpha=0.14, linewidth=0)
+    axes.errorbar(
+        x, y, yerr=(y - low, high - y), color=colour, marker=MARKERS.get(family, "d"), capsize=2.0, elinewidth=0.8
+    )
+    crowded = len(x) > 1 and float(np.ptp(x)) < CROWDED
+    place = "below" if family == "deepcache" else "beside" if crowded else "above"
+    offset, across, along = PLACES[place]
+    gap = 0.055 * axes.get_ylim()[1]
+    heights = list(high) if place == "above" else _spread([float(value) for value in y], gap=gap)
+    for (saved, _, arm), height in zip(members, heights, strict=True):
+        axes.annotate(
+            arm.split("-", 1)[-1], (saved, height), xytext=offset, textcoords="offset points", ha=across, va=along,
+            fontsize=7, color=colour,
+        )  # fmt: skip
+
+
+def effects(arms: Sequence[ArmRow], table: Verdict | None, *, tier: str) -> str:
+    """Return d_z of every arm on one tier with its interval, and the paper's d as a hollow diamond."""
+    rows = [
+        (row.arm, cell)
+        for row in arms
+        for cell in row.cells
+        if cell.tier == tier and cell.d is not None and np.isfinite(cell.d) and row.baseline == "baseline"
+    ]
+    figure, (axes,) = panel((3.6, 0.9 + 0.22 * len(rows)))
+    published = _published(table, tier)
+    axes.axvspan(-0.2, 0.2, color=INKS["muted"], alpha=0.12, linewidth=0)
+    axes.axvline(0.0, color=INKS["muted"], linewidth=0.6)
+    for index, (arm, cell) in enumerate(rows):
+        colour, marker = INKS[style_of(arm)], MARKERS.get(style_of(arm), "d")
+        d, low, high = (float(value or 0.0) for value in (cell.d, cell.d_low, cell.d_high))
+        axes.plot([low, high], [index, index], color=colour, linewidth=1.0)
+        axes.plot([d], [index], marker=marker, color=colour, linestyle="none")
+        if arm in published:
+            axes.plot(
+                [published[arm]], [index], marker="D", markersize=5.5, color=INKS["ink"], fillstyle="none", linestyle=""
+            )
+    axes.set_yticks(range(len(rows)), [arm for arm, _ in rows])
+    axes.invert_yaxis()
+    caption(axes, title=tier, x="d of the SI-SNR loss")
+    return to_svg(figure, name=f"effects-{tier}", label=f"Cohen's d of every arm on {tier}, beside the paper's")
+
+
+def _published(table: Verdict | None, tier: str) -> dict[str, float]:
+    found = {}
+    for one in table.findings if table else ():
+        match = re.fullmatch(r"d (-?\d*\.?\d+)", one.paper)
+        if one.tier == tier and one.quantity == "loss" and match:
+            found[one.arm] = float(match.group(1))
+    return found
+
+
+def points(points_: Sequence[Point], *, tier: str, name: str, x_label: str, y_label: str) -> str:
+    """Return curves with intervals of one tier: classes of layers in colour, single layers in grey."""
+    figure, (axes,) = panel()
+    axes.axhline(0.0, color=INKS["muted"], linewidth=0.6)
+    for series, mine in _series(points_, tier):
+        ink = CLASS_INKS.get(series, "muted")
+        x, y = [one.x for one in mine], [one.estimate for one in mine]
+        single = series not in CLASS_INKS
+        axes.plot(x, y, color=INKS[ink], linewidth=0.7 if single else 1.3, marker="" if single else "o", markersize=3.5)
+        if not single:
+            low, high = ([getattr(one, end) for one in mine] for end in ("low", "high"))
+            axes.vlines(x, low, high, color=INKS[ink], linewidth=0.8)
+        axes.annotate(
+            series, (x[0], y[0]), xytext=(4, 3), textcoords="offset points", fontsize=7, color=INKS[ink], ha="left"
+        )
+    caption(axes, title=tier, x=x_label, y=y_label)
+    return to_svg(figure, name=f"{name}-{tier}", label=f"{y_label} against {x_label}, on {tier}")
+
+
+def sweep(points_: Sequence[Point], *, series: str, tiers: Sequence[str]) -> str:
+    """Return one metric over the values of the gate, a line per tier."""
+    figure, (axes,) = panel()
+    title = "Block Ratio, mean over layers" if series.startswith("block") else f"{METRIC_NAMES[series]}, dB"
+    for tier, line in zip(tiers, TIER_STYLES, strict=False):
+        mine = sorted((one for one in points_ if one.series == series and one.tier == tier), key=lambda one: one.x)
+        if mine:
+            x = [one.x for one in mine]
+            axes.plot(x, [one.estimate for one in mine], color=INKS["lsac"], linestyle=line, label=tier)
+            low, high = ([getattr(one, end) for one in mine] for end in ("low", "high"))
+            axes.fill_between(x, np.asarray(low, float), np.asarray(high, float), color=INKS["lsac"], alpha=0.1, lw=0)
+    caption(axes, title="", x="value in place of tanh(gate)", y=title)
+    axes.legend(frameon=False, fontsize=7)
+    return to_svg(figure, name=f"gate-{series.replace('/', '-')}", label=f"{title} over the values of the gate")
+
+
+def _series(points_: Sequence[Point], tier: str) -> Iterator[tuple[str, list[Point]]]:
+    for series in dict.fromkeys(one.series for one in points_):
+        mine = sorted((one for one in points_ if one.series == series and one.tier == tier), key=lambda one: one.x)
+        if mine:
+            yield series, mine
+
+
+def entropy_curves(entropy: NDArray[np.floating], classes: Mapping[str, Sequence[int]], *, name: str) -> str:
+    """Return the attention entropy of every layer over the steps, coloured by class, from [layers, steps]."""
+    figure, (axes,) = panel((3.6, 3.0))
+    steps = np.arange(1, entropy.shape[1] + 1)
+    inks = {layer: CLASS_INKS.get(kind, "muted") for kind, layers in classes.items() for layer in layers}
+    heights = _spread([float(row[-1]) for row in entropy], gap=0.042 * float(np.ptp(entropy)))
+    for layer, row in enumerate(entropy):
+        colour = INKS[inks.get(layer, "muted")]
+        axes.plot(steps, row, color=colour, linewidth=1.0)
+        axes.annotate(
+            f"L{layer:02d}", (steps[-1], heights[layer]), xytext=(4, 0), textcoords="offset points", va="center",
+            fontsize=6.5, color=colour, annotation_clip=False,
+        )  # fmt: skip
+    caption(axes, title=name, x="step", y="attention entropy, nats")
+    return to_svg(figure, name=f"entropy-{name}", label=f"Attention entropy of every layer over the steps, {name}")
+
+
+def _spread(values: Sequence[float], *, gap: float) -> list[float]:
+    """Return heights near `values` that are `gap` apart, so that each has room for a label."""
+    heights = list(values)
+    order = sorted(range(len(values)), key=lambda index: values[index])
+    for lower, upper in itertools.pairwise(order):
+        heights[upper] = max(heights[upper], heights[lower] + gap)
+    return heights
+
+
+def attention_maps(maps: Sequence[AttentionMap], *, layer: int) -> str:
+    """Return the maps of one layer side by side, on one scale; the bar on top is where the target is active."""
+    mine = [one for one in maps if one.layer == layer]
+    figure, axes = panel((1.55 * len(mine) + 0.3, 2.05), columns=len(mine))
+    top = float(np.quantile(np.concatenate([one.weights.reshape(-1) for one in mine]), 0.995)) or 1.0
+    for each, ax in zip(mine, axes, strict=True):
+        frames = each.weights.shape[0]
+        ax.imshow(each.weights, cmap=HEAT, vmin=0.0, vmax=top, interpolation="none", aspect="equal")
+        for start, stop in _runs(each.span):
+            ax.plot([start - 0.5, stop - 0.5], [-0.04 * frames] * 2, color=INKS["naive"], linewidth=2.5, clip_on=False)
+        ax.set_ylim(frames - 0.5, -0.06 * frames)
+        ax.set_title(each.condition, fontsize=7.5, color=INKS["ink"])
+        ax.set_xticks([])
+        ax.set_yticks([])
+    axes[0].set_ylabel(f"L{layer:02d}, step {mine[0].step}")
+    return to_svg(figure, name=f"maps-{layer}", label=f"Self-attention of layer {layer} under the gate")
+
+
+def _runs(span: NDArray[np.bool_] | None) -> list[tuple[int, int]]:
+    """Return (start, stop) of every stretch of True."""
+    if span is None:
+        return []
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], span, [False]]).astype(np.int8)))
+    return [(int(start), int(stop)) for start, stop in edges.reshape(-1, 2)]

@@ -1,0 +1,156 @@
+"""The report as text for a terminal: the verdicts, and what each arm costs and loses."""
+
+import io
+import textwrap
+from collections.abc import Collection, Iterable, Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from sam_lsac.claims import Status
+from sam_lsac.report.model import ClaimRow, Report
+from sam_lsac.report.tables import ArmRow
+from sam_lsac.report.wording import MARKS, NOTHING, effect, estimate, percent
+
+__all__ = ["arms_table", "summary_line", "terminal_text", "verdict_table"]
+
+COLOURS: dict[Status, str] = {
+    "supported": "green",
+    "refuted": "red",
+    "inconclusive": "yellow",
+    "not run": "bright_black",
+}
+NARROWEST = 80  # columns below which nothing is legible
+LONGEST = 110  # characters of a quote or a reason that a cell shows
+GAP = 2
+INTERVALS = "Intervals are of one comparison; verdicts correct for all tests of the claim's family (Bonferroni)."
+
+
+def terminal_text(report: Report, *, width: int = 100, colour: bool = False, reasons: bool = False) -> str:
+    """Return the whole terminal report: verdicts, arms, and one line of counts.
+
+    Parameters
+    ----------
+    report : Report
+    width : int
+        Columns, 80 at least.
+    colour : bool
+        Whether to write ANSI colours; False for a pipe.
+    reasons : bool
+        Whether the sentence behind each refuted or inconclusive verdict follows the table.
+    """
+    parts = [verdict_table(report, width=width, colour=colour, reasons=reasons)]
+    if report.tables.arms:
+        parts.append(arms_table(report, width=width, colour=colour))
+    return "\n".join([*parts, summary_line(report)])
+
+
+def summary_line(report: Report) -> str:
+    """Return one line: the checkpoint, its mixtures, and how many claims have each status."""
+    seen = report.environment
+    counts = ", ".join(f"{count} {name}" for name, count in report.counts.items() if count)
+    mixtures = "/".join(str(seen.mixtures.get(tier, 0)) for tier in report.tiers)
+    return f"{seen.checkpoint} ({seen.digest[:12]}), {mixtures} mixtures ({'/'.join(report.tiers)}): {counts}"
+
+
+def verdict_table(report: Report, *, width: int = 100, colour: bool = False, reasons: bool = False) -> str:
+    """Return the table of verdicts, by topic; the claims that this run did not select share one line at the end."""
+    width = max(width, NARROWEST)
+    widths = _widths(width)
+    header = ("", "the paper says", "its figure", f"ours [{100 * (1 - report.alpha):g} % interval]", "verdict", "n")
+    blocks: list[RenderableType] = [_grid(widths, [header], right=(5,)), _rule(width)]
+    for topic, rows in report.topics.items():
+        chosen = [_cells(row, widths[3]) for row in rows if row.selected]
+        if chosen:
+            blocks += [Text(topic, style="bold underline"), _grid(widths, chosen, right=(5,)), Text("")]
+    parts = [_render(Group(*blocks), width=width, colour=colour), _wrapped(INTERVALS, width)]
+    if reasons:
+        parts += [_reason(row, width) for row in report.claims if row.verdict.status in ("refuted", "inconclusive")]
+    if left_out := [row.id for row in report.claims if not row.selected]:
+        parts.append(_wrapped(f"Not in this run: {', '.join(left_out)}.", width))
+    return "\n".join(parts)
+
+
+def _widths(width: int) -> tuple[int, ...]:
+    """Return the columns' widths: what is left after the fixed ones is shared between the quote and our figures."""
+    free = width - (4 + 12 + 14 + 3) - 5 * GAP
+    quote = free * 2 // 5
+    return 4, quote, 12, free - quote, 14, 3
+
+
+def _grid(
+    widths: Sequence[int], rows: Iterable[Sequence[RenderableType]], *, right: Collection[int], gap: int = GAP
+) -> Table:
+    """Return rows in columns of fixed widths; those of `right` are flush right."""
+    table = Table.grid(padding=(0, gap, 0, 0))
+    for index, width in enumerate(widths):
+        table.add_column(width=width, justify="right" if index in right else "left")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _rule(width: int) -> Text:
+    return Text("─" * width)
+
+
+def _cells(row: ClaimRow, width: int) -> list[RenderableType]:
+    status = row.verdict.status
+    lines = row.ours or (textwrap.shorten(row.verdict.reason, LONGEST, placeholder=" …"),)
+    ours = "\n".join(textwrap.fill(line, width, subsequent_indent="  ") for line in lines)
+    quote = textwrap.shorten(row.quote, LONGEST, placeholder=" …")
+    chip = Text(f"{MARKS[status]} {status}", style=COLOURS[status])
+    return [
+        Text(row.id, style="bold"),
+        Text(quote),
+        Text(row.paper or NOTHING),
+        Text(ours),
+        chip,
+        str(row.verdict.n) if row.verdict.n else NOTHING,
+    ]
+
+
+def _reason(row: ClaimRow, width: int) -> str:
+    expected = f" Known on this checkpoint: {row.expected}" if row.expected else ""
+    return _wrapped(f"{row.id} {row.verdict.status}: {row.verdict.reason}{expected}", width)
+
+
+def _wrapped(words: str, width: int) -> str:
+    return textwrap.fill(words, width, subsequent_indent="    ") + "\n"
+
+
+def arms_table(report: Report, *, width: int = 100, colour: bool = False) -> str:
+    """Return, per arm, what it saves on both axes and, per tier, its deviation with interval and d_z."""
+    width = max(width, NARROWEST)
+    each = min(22, (width - 22 - 12 - 2) // max(1, len(report.tiers)) - 1)
+    widths = (22, 6, 6, *(each for _ in report.tiers))
+    right = range(1, len(widths))
+    header = ("\narm", "layer-\nsteps", "total\nFLOPs", *(f"{tier}\ndB" for tier in report.tiers))
+    rows = [_arm_cells(row) for row in report.tables.arms]
+    what = Group(_grid(widths, [header], right=right, gap=1), _rule(width), _grid(widths, rows, right=right, gap=1))
+    title = _wrapped("Saved, and mean |SI-SNR deviation| from the same solver without it, with d_z of the loss", width)
+    return f"{title}{_render(what, width=width, colour=colour)}"
+
+
+def _arm_cells(row: ArmRow) -> list[str]:
+    cells = []
+    for cell in row.cells:
+        words = estimate(cell.deviation, cell.deviation_low, cell.deviation_high)
+        cells.append(f"{words}\nd {effect(cell.d)}" if cell.deviation is not None else NOTHING)
+    solver = "" if row.solver == "euler:16" else f"\n  {row.solver}"
+    return [f"{row.arm}{solver}", percent(row.layer_steps_saved), percent(row.flops_saved), *cells]
+
+
+def _render(what: RenderableType, *, width: int, colour: bool) -> str:
+    console = Console(
+        file=io.StringIO(),
+        width=width,
+        force_terminal=colour,
+        color_system="standard" if colour else None,
+        legacy_windows=False,
+        highlight=False,
+    )
+    with console.capture() as capture:
+        console.print(what)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines()).strip("\n") + "\n"

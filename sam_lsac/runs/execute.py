@@ -1,0 +1,256 @@
+"""Compute what a store is missing of a plan, here and now.
+
+Runs of the same arms are batched over mixtures of one length, and edited runs start from the states that the run
+without edits passed through before the edits first act. Both change nothing but time: a batch equals single runs to
+rounding (1e-5 of the latents), and a shared prefix is bit-equal.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import PackageNotFoundError, version
+from math import nan
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from sam_lsac.errors import PlanError
+from sam_lsac.metrics import Score
+from sam_lsac.mixtures import Mixture
+from sam_lsac.model import SAMAudio
+from sam_lsac.runs.compute import Batch, Computed, Prefix, compute, edits_of, unusable
+from sam_lsac.runs.plan import Plan, RunSpec, checkpoint_digest, code_version, excerpt_of
+from sam_lsac.runs.store import RunResult, Store
+from sam_lsac.solver import parse_solver
+
+__all__ = ["execute"]
+
+_LIBRARIES = ("torch", "numpy", "fast-bss-eval", "pesq", "pystoi")
+
+#: What runs have in common that differ in their edits only: solver, text, spans.
+Family = tuple[str, bool, bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Example:
+    """One mixture, at the model's rate, with one noise, and the runs that are missing of it."""
+
+    mixture: Mixture
+    seed: int
+    specs: tuple[RunSpec, ...]
+
+    @property
+    def variants(self) -> tuple[RunSpec, ...]:
+        """The runs without what names the example; equal for examples that can share a batch."""
+        blank: dict[str, Any] = {
+            "mixture": "",
+            "tier": "",
+            "group": "",
+            "mixture_digest": "",
+            "excerpt_s": None,
+            "seed": 0,
+        }
+        return tuple(replace(spec, **blank) for spec in self.specs)
+
+
+def execute(
+    plan: Plan,
+    model: SAMAudio,
+    mixtures: Sequence[Mixture],
+    store: Store,
+    *,
+    progress: Callable[[int], object] | None = None,
+    batch_size: int = 8,
+    keep: Callable[[RunSpec], bool] | None = None,
+) -> int:
+    """Compute the runs of a plan that a store does not have.
+
+    Parameters
+    ----------
+    plan
+        Made for this model.
+    model
+        Not edited otherwise meanwhile.
+    mixtures
+        Those of the plan; more do no harm.
+    store
+        Gets the results of a batch as soon as they are there; an exception leaves it whole, and the next call goes on.
+    progress
+        Called with the number of runs that were just stored, such as ``tqdm(total=len(store.missing(plan))).update``.
+    batch_size
+        Examples at once.
+    keep
+        For which runs the separated wave ("target", [N]) and the latents ("latents", [T, 2 C]) are stored too.
+
+    Returns
+    -------
+    int
+        Runs computed.
+
+    Raises
+    ------
+    PlanError
+        If the plan is of another model, type, device, code or mixtures; if the store is read-only and a run is missing.
+    EditError
+        If an edit does not fit or had no effect.
+    CacheError
+        If a cache never hit.
+    """
+    if batch_size < 1:
+        raise PlanError(f"batch_size = {batch_size} leaves nothing to compute; give at least 1.")
+    store.require_writable(plan)
+    missing = store.missing(plan)
+    if not missing:
+        return 0
+    _check_model(missing, model)
+    report = progress or (lambda _: None)
+    environment = _environment(model)
+    examples, skipped = _examples(missing, model, mixtures)
+    if skipped:
+        store.put([replace(one, environment=environment) for one in skipped])
+        report(len(skipped))
+    for chunk in _chunks(examples, batch_size):
+        batch = Batch(model, [one.mixture for one in chunk], [one.seed for one in chunk])
+        for position, computed in _compute_variants(batch, chunk[0].variants):
+            results = _results(chunk, position, computed=computed, keep=keep)
+            store.put([replace(one, environment=environment) for one in results])
+            report(len(results))
+    return len(missing)
+
+
+def _check_model(missing: Sequence[RunSpec], model: SAMAudio) -> None:
+    """Refuse a plan that was made for something else."""
+    weight = model.proj.weight
+    here = {
+        "checkpoint": checkpoint_digest(model),
+        "dtype": str(weight.dtype).removeprefix("torch."),
+        "device": weight.device.type,
+        "code": code_version(),
+    }
+    for spec in missing:
+        for name, value in here.items():
+            if getattr(spec, name) != value:
+                raise PlanError(
+                    f"The plan was made for {name} {getattr(spec, name)!r}, and here it is {value!r}; make it anew "
+                    "with plan(...) for this model."
+                )
+
+
+def _examples(
+    missing: Sequence[RunSpec], model: SAMAudio, mixtures: Sequence[Mixture]
+) -> tuple[list[_Example], list[RunResult]]:
+    """What is to be computed, by mixture and seed, and the results of runs that no computation could give."""
+    known: dict[tuple[str, float | None], Mixture] = {}
+    for excerpt_s in dict.fromkeys(spec.excerpt_s for spec in missing):
+        for mixture in mixtures:
+            cut = excerpt_of(mixture, excerpt_s)
+            known[cut.digest, excerpt_s] = cut
+    prepared: dict[str, Mixture] = {}
+    grouped: dict[tuple[str, int], list[RunSpec]] = {}
+    skipped = []
+    for spec in missing:
+        digest = spec.mixture_digest
+        if (digest, spec.excerpt_s) not in known:
+            raise PlanError(
+                f"The plan's mixture {spec.mixture!r} ({digest[:12]}...) is not among the mixtures given; give those "
+                "that the plan was made of."
+            )
+        if digest not in prepared:
+            prepared[digest] = known[digest, spec.excerpt_s].at(model.sample_rate)
+        if reason := unusable(spec, prepared[digest], model):
+            scores = {metric: Score(nan, reason) for metric in spec.metrics}
+            skipped.append(RunResult(spec=spec, scores=scores, noise_digest=None))
+        else:
+            grouped.setdefault((digest, spec.seed), []).append(spec)
+    examples = [
+        _Example(mixture=prepared[digest], seed=seed, specs=tuple(sorted(specs, key=_order)))
+        for (digest, seed), specs in grouped.items()
+    ]
+    return examples, skipped
+
+
+def _order(spec: RunSpec) -> tuple[Family, bool, str]:
+    """Runs of one family follow each other, the one without edits first."""
+    return _family(spec), bool(spec.edits), repr(spec.edits)
+
+
+def _family(spec: RunSpec) -> Family:
+    return spec.solver, spec.text, spec.spans
+
+
+def _chunks(examples: Sequence[_Example], batch_size: int) -> Iterator[list[_Example]]:
+    """Examples that miss the same runs and have the same length, at most ``batch_size`` at once."""
+    groups: dict[tuple[int, tuple[RunSpec, ...]], list[_Example]] = {}
+    for example in examples:
+        groups.setdefault((example.mixture.target.size, example.variants), []).append(example)
+    for group in groups.values():
+        for first in range(0, len(group), batch_size):
+            yield group[first : first + batch_size]
+
+
+def _compute_variants(batch: Batch, variants: Sequence[RunSpec]) -> Iterator[tuple[int, Computed]]:
+    """Compute each variant of a batch, with the position of it; those of one family share the baseline's states."""
+    families: dict[Family, list[int]] = {}
+    for position, spec in enumerate(variants):
+        families.setdefault(_family(spec), []).append(position)
+    for positions in families.values():
+        specs = [variants[position] for position in positions]
+        wanted = {step for spec in specs if spec.edits and (step := _plain_steps(spec)) > 0}
+        prefix: Prefix | None = None
+        if specs[0].edits and _pays(specs):
+            prefix = compute(batch, replace(specs[0], edits=(), record=()), keep_steps=wanted).prefix
+        for position, spec in zip(positions, specs, strict=True):
+            computed = compute(batch, spec, prefix=prefix if spec.edits else None, keep_steps=wanted)
+            if not spec.edits:
+                prefix = computed.prefix
+            yield position, computed
+
+
+def _plain_steps(spec: RunSpec) -> int:
+    """Steps of an edited run that equal the run without edits."""
+    return min((edit.first_acting_step for edit in edits_of(spec)), default=1) - 1
+
+
+def _pays(specs: Sequence[RunSpec]) -> bool:
+    """Whether computing the run without edits once more, for its states alone, saves steps."""
+    return sum(_plain_steps(spec) for spec in specs) > parse_solver(specs[0].solver).n_steps
+
+
+def _results(
+    chunk: Sequence[_Example], position: int, *, computed: Computed, keep: Callable[[RunSpec], bool] | None
+) -> list[RunResult]:
+    """Score one variant of a batch."""
+    results = []
+    for index, example in enumerate(chunk):
+        spec = example.specs[position]
+        arrays: Mapping[str, NDArray[Any]] = {}
+        if keep is not None and keep(spec):
+            arrays = {"target": computed.waves[index], "latents": computed.latents[index].cpu().numpy()}
+        results.append(
+            RunResult(
+                spec=spec,
+                scores=computed.score(index, example.mixture, spec.metrics),
+                noise_digest=computed.noise_digests[index],
+                hits=computed.hits,
+                probes=computed.probes[index],
+                wall_s=computed.wall_s,
+                arrays=arrays,
+            )
+        )
+    return results
+
+
+def _environment(model: SAMAudio) -> dict[str, str]:
+    """Versions and machine, as far as they may show in the figures."""
+    device = model.proj.weight.device
+    found = {"python": platform.python_version(), "machine": platform.machine()}
+    found["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    for library in _LIBRARIES:
+        try:
+            found[library] = version(library)
+        except PackageNotFoundError:  # an editable or vendored copy without metadata
+            found[library] = "unknown"
+    return found

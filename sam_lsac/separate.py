@@ -1,0 +1,292 @@
+"""Model, solver and edits composed: one separation of a wave, and the solve of a batch below it.
+
+Shapes: B batch, T latent frames, C codec channels, N samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from sam_lsac.errors import InputError, ModelError
+from sam_lsac.interventions import Attachment, Edit, attach
+from sam_lsac.mixtures.audio import resample
+from sam_lsac.model import Conditions, SAMAudio
+from sam_lsac.model.velocity import PreparedVelocity
+from sam_lsac.solver import Euler, Solver, SolverState
+
+__all__ = ["Separation", "decode", "draw_noise", "separate", "solve_batch"]
+
+SHORTEST_S = 0.1
+LOWEST_RATE_HZ = 1000  # below it, what was given is most likely in kilohertz
+SILENCE_RMS = 1e-8  # of full scale; the metrics' own threshold
+
+Span = tuple[str, float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Separation:
+    """What `separate` gives back.
+
+    Parameters
+    ----------
+    target, residual
+        What the prompt names, and the rest, [N], of the length and at the rate of the wave that was given.
+    sample_rate
+        In hertz.
+    """
+
+    target: NDArray[np.float32]
+    residual: NDArray[np.float32]
+    sample_rate: int
+
+
+def separate(
+    model: SAMAudio,
+    wave: ArrayLike | Tensor,
+    *,
+    sample_rate: int,
+    prompt: str,
+    spans: Sequence[Span] | None = None,
+    solver: Solver | None = None,
+    edits: Sequence[Edit] = (),
+    seed: int = 0,
+) -> Separation:
+    """Separate a wave into what a prompt names and the rest.
+
+    Parameters
+    ----------
+    model
+        Of ``load_model``.
+    wave
+        One channel, full scale at 1, [N]; resampled to the model's rate and back where the rates differ.
+    sample_rate
+        Of the wave, in hertz.
+    prompt
+        Lower-case noun and verb, such as "man speaking".
+    spans
+        ("+", start, end) in seconds where the target is active, ("-", start, end) where it is not.
+    solver
+        ``Euler(16)`` where None.
+    edits
+        Interventions and caches, attached for this solve.
+    seed
+        Of the noise, and of the watermark's message where the codec writes one.
+
+    Raises
+    ------
+    InputError
+        If the wave, rate, prompt, spans or seed cannot be used.
+    ModelError
+        If the model is not sam_lsac's own class.
+    EditError
+        If an edit does not fit the model or the solver, or had no effect.
+
+    Examples
+    --------
+    Edits act on Meta's own class too, around its own ``separate``: ``with attach(meta_model, edits, nfe=16): ...``.
+    """
+    if not isinstance(model, SAMAudio):
+        raise ModelError(
+            f"separate(...) takes a model of load_model(...), not a {type(model).__name__}; on Meta's class use "
+            "`with attach(model, edits, nfe=...)` around its own separate."
+        )
+    sample_rate = _checked_rate(sample_rate)
+    samples = _checked_wave(wave, sample_rate)
+    _check_request(prompt, spans, duration_s=samples.size / sample_rate)
+    _check_seed(seed)
+    at_model_rate = torch.from_numpy(resample(samples, sample_rate, model.sample_rate).astype(np.float32))
+    with torch.inference_mode():
+        conditions = model.conditions(at_model_rate[None].to(model.proj.weight.device), [prompt], [spans])
+        _, n_frames, width = conditions.audio_features.shape
+        noise = draw_noise((n_frames, width), seed)[None]
+        latents = solve_batch(model, conditions, noise, solver=solver or Euler(16), edits=edits)
+        target, residual = decode(model, latents, seeds=[seed])
+    waves = (_at_rate(one[0], model.sample_rate, sample_rate, samples.size) for one in (target, residual))
+    return Separation(target=next(waves), residual=next(waves), sample_rate=sample_rate)
+
+
+def solve_batch(
+    model: SAMAudio,
+    conditions: Conditions,
+    noise: Tensor,
+    *,
+    solver: Solver,
+    edits: Sequence[Edit] = (),
+    state: SolverState | None = None,
+    on_step: Callable[[int, SolverState], None] | None = None,
+    on_leave: Callable[[Attachment], None] | None = None,
+) -> Tensor:
+    """Solve the flow of a batch with edits attached.
+
+    Parameters
+    ----------
+    model, conditions
+        Of the batch, see ``SAMAudio.conditions``.
+    noise
+        State at t = 0, [B, T, 2 C].
+    solver, edits
+        How.
+    state
+        Where an earlier solve of the same solver, batch and noise stood; the solve goes on from there, and the noise is
+        only checked for its shape. No edit may act before the state's next step.
+    on_step
+        Called after each step with its number, from 1, and the state.
+    on_leave
+        Called with the attachment after the solve, for its hits and outcomes.
+
+    Returns
+    -------
+    Tensor
+        Latents of target and residual side by side, [B, T, 2 C].
+
+    Raises
+    ------
+    InputError
+        If the noise has another shape than the conditions, or the state does not lie on the solver's grid.
+    EditError
+        If an edit does not fit, acts before the state, or had no effect.
+    """
+    shape = conditions.audio_features.shape
+    if noise.shape != shape or (state is not None and state.x.shape != shape):
+        raise InputError(
+            f"The noise, and a state, must be {list(shape)} as the conditions are; the noise is {list(noise.shape)}."
+        )
+    start = SolverState(x=noise.to(conditions.audio_features.device)) if state is None else state
+    with torch.inference_mode():
+        with attach(
+            model,
+            edits,
+            nfe=solver.nfe,
+            evaluations_per_step=solver.evaluations_per_step,
+            first_step=start.step + 1,
+        ) as attachment:
+            # inside the block, where what is edited shows and is left out of what is computed once
+            velocity = PreparedVelocity(model, conditions)
+            latents = solver.solve(velocity, start, on_step=on_step)
+        if on_leave is not None:
+            on_leave(attachment)
+    return latents
+
+
+def draw_noise(shape: tuple[int, ...], seed: int) -> Tensor:
+    """Draw the noise of one example on the CPU, so that it is the same bytes for every device and batch.
+
+    Parameters
+    ----------
+    shape
+        (T, 2 C).
+    seed
+        From 0.
+
+    Raises
+    ------
+    InputError
+        If the seed is not a whole number from 0 to 2 ** 63 - 1.
+    """
+    _check_seed(seed)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
+
+
+def decode(model: SAMAudio, latents: Tensor, *, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Decode target and residual, stacked on the batch axis as Meta does.
+
+    Parameters
+    ----------
+    model
+        Whose codec.
+    latents
+        [B, T, 2 C].
+    seeds
+        One an example: of the watermark's messages, where the codec writes one. Runs of one example with one seed thus
+        carry the same messages, whatever the edits.
+
+    Returns
+    -------
+    tuple of Tensor
+        Waves of target and residual, [B, T * hop] each.
+    """
+    codec = model.audio_codec
+    stacked = torch.cat(latents.float().chunk(2, dim=2)).transpose(1, 2)  # [2 B, C, T]
+    message = None
+    if codec.message_bits:
+        drawn = [_draw_messages(codec.message_bits, seed) for seed in seeds]  # [2, bits] each
+        message = torch.stack(drawn, dim=1).flatten(0, 1).to(latents.device)  # [2 B, bits]
+    with torch.inference_mode():
+        target, residual = codec.decode(stacked, message)[:, 0].chunk(2)
+    return target, residual
+
+
+def _draw_messages(n_bits: int, seed: int) -> Tensor:
+    """The messages of target and residual, [2, n_bits], of a stream that is not the noise's."""
+    _check_seed(seed)
+    generator = torch.Generator().manual_seed(seed ^ 0x5EA1)
+    return torch.randint(2, (2, n_bits), generator=generator).float()
+
+
+def _at_rate(wave: Tensor, from_hz: int, to_hz: int, n_samples: int) -> NDArray[np.float32]:
+    """Resample a decoded wave and cut the codec's padding off."""
+    samples: NDArray[np.float64] = wave.double().cpu().numpy()
+    back = resample(samples, from_hz, to_hz)
+    return np.pad(back, (0, max(0, n_samples - back.size)))[:n_samples].astype(np.float32)
+
+
+def _checked_rate(sample_rate: int) -> int:
+    if isinstance(sample_rate, bool) or not isinstance(sample_rate, int | np.integer) or sample_rate < LOWEST_RATE_HZ:
+        raise InputError(
+            f"sample_rate = {sample_rate!r} is not a rate of audio; give the wave's own in hertz, a whole number such "
+            "as 16000."
+        )
+    return int(sample_rate)
+
+
+def _checked_wave(wave: ArrayLike | Tensor, sample_rate: int) -> NDArray[np.float64]:
+    given = wave.detach().cpu().numpy() if isinstance(wave, Tensor) else np.asarray(wave)
+    if given.ndim != 1:
+        raise InputError(
+            f"The wave must be one channel, [N], but has the shape {list(given.shape)}; select a channel or average "
+            "them."
+        )
+    if given.dtype.kind != "f":
+        raise InputError(f"The wave holds {given.dtype}; give floating point with full scale at 1 (int16: / 32768).")
+    samples = given.astype(np.float64)
+    if not samples.size:
+        raise InputError("The wave is empty; give at least 0.1 s of audio.")
+    if samples.size < SHORTEST_S * sample_rate:
+        raise InputError(
+            f"The wave lasts {samples.size / sample_rate:.3g} s; give at least {SHORTEST_S} s, and the wave's own rate "
+            f"in hertz ({sample_rate} was given)."
+        )
+    if not np.isfinite(samples).all():
+        raise InputError("The wave holds NaN or infinite samples; repair them or cut them out.")
+    if samples.std() < SILENCE_RMS:
+        raise InputError("The wave is silent; there is nothing to separate. Give one in which something sounds.")
+    return samples
+
+
+def _check_request(prompt: str, spans: Sequence[Span] | None, *, duration_s: float) -> None:
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise InputError(
+            f"The prompt {prompt!r} names nothing; give a lower-case noun and verb, such as 'man speaking'."
+        )
+    for span in spans or ():
+        try:
+            sign, start_s, end_s = span
+            valid = sign in ("+", "-") and 0 <= start_s < end_s <= duration_s + 1e-6
+        except (TypeError, ValueError):
+            valid = False
+        if not valid:
+            raise InputError(
+                f'Span {span!r} must be ("+" or "-", start, end) in seconds, 0 <= start < end <= {duration_s:.3f}, the '
+                "end of the wave; correct it or leave it out."
+            )
+
+
+def _check_seed(seed: int) -> None:
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
+        raise InputError(f"A seed is a whole number from 0 to 2 ** 63 - 1, not {seed!r}; give one such as 0.")

@@ -1,0 +1,144 @@
+"""Training of the embedded checkpoint: the examples, the starting values, and the resume."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from fixtures.corpus import Corpus
+from fixtures.initialise import build_model, fit_codec
+from fixtures.prompts import Prompts
+from fixtures.train_embedded import Recipe, Run, learning_rate_at, main
+from fixtures.training_data import VALIDATION_SPEAKERS, Sampler
+from sam_lsac.model import load_model
+from sam_lsac.model.config import MDCTConfig
+
+SOURCES = Path(__file__).parents[1] / "fixtures" / "mixtures"
+RATE = 8_000
+SMALL = Recipe(dim=96, n_heads=2, mixtures_per_step=2, seconds=0.512, warmup_steps=2, bf16=False)
+
+GROUPS = {  # real recordings from the cached mixtures, under the names of a corpus
+    "carlo_it__m": ("speech", ["speech/carlo_it__m-00.flac", "speech/carlo_it__m-01.flac"]),
+    "ivrvoice_ru__f": ("speech", ["speech/ivrvoice_ru__f-00.flac"]),
+    "rain": ("env", ["sounds/rain-StereoRain-00s.flac"]),
+    "cow": ("env", ["sounds/cow-37.flac"]),
+    VALIDATION_SPEAKERS[0]: ("speech", ["speech/shmyrev_ru__m-00.flac"]),
+    VALIDATION_SPEAKERS[1]: ("speech", ["speech/ivrvoice_ru__f-01.flac"]),
+}
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """A corpus of a few recordings, in the layout that fixtures/corpus.py writes."""
+    folder = tmp_path_factory.mktemp("corpus")
+    rows, waves, offset = ["path\tkind\tgroup\tsplit\tlicence\tpackage\toffset\tn_samples"], [], 0
+    for group, (kind, files) in GROUPS.items():
+        for file in files:
+            wave = soundfile.read(SOURCES / file, dtype="float32")[0][::2]  # 16 to 8 kHz; aliasing does not matter here
+            rows.append(f"{kind}/{group}/{Path(file).stem}.wav\t{kind}\t{group}\ttrain\tCC0\tpackage 1\t{offset}\t{wave.size}")
+            waves.append((wave * 32767).astype("<i2"))
+            offset += wave.size
+    samples = np.concatenate(waves)
+    samples.tofile(folder / "audio.i16")
+    (folder / "index.tsv").write_text("\n".join(rows) + "\n")
+    (folder / "corpus.json").write_text(json.dumps({"sample_rate": RATE, "n_samples": int(samples.size)}))
+    return Corpus.open(folder)
+
+
+def test_each_mixture_gives_both_of_its_sources_as_targets(corpus: Corpus) -> None:
+    batch = Sampler(corpus, Prompts.read(), n_samples=4000, scenes={"speakers": 1.0}).draw(3, (0, 1))
+    first, second = batch.target[:3], batch.target[3:]
+    np.testing.assert_array_equal(batch.residual[:3], second)
+    np.testing.assert_array_equal(batch.residual[3:], first)
+    assert batch.prompts == ("man speaking",) * 3 + ("woman speaking",) * 3
+
+
+def test_the_same_seed_gives_the_same_examples_and_another_does_not(corpus: Corpus) -> None:
+    sampler = Sampler(corpus, Prompts.read(), n_samples=4000)
+    np.testing.assert_array_equal(sampler.draw(2, (0, 7)).target, sampler.draw(2, (0, 7)).target)
+    assert not np.array_equal(sampler.draw(2, (0, 7)).target, sampler.draw(2, (0, 8)).target)
+
+
+def test_noise_goes_to_the_residual_of_both(corpus: Corpus) -> None:
+    batch = Sampler(corpus, Prompts.read(), n_samples=4000, scenes={"noisy speakers": 1.0}).draw(2, (0, 1))
+    noise = batch.residual[:2] - batch.target[2:]
+    np.testing.assert_allclose(batch.residual[2:] - batch.target[:2], noise, atol=1e-6)
+    snr_db = 10 * np.log10(np.mean((batch.target[:2] + batch.target[2:]) ** 2, 1) / np.mean(noise**2, 1))
+    assert np.all((snr_db > 1.5) & (snr_db < 12.5))
+
+
+def test_held_out_speakers_are_never_drawn_for_training(corpus: Corpus) -> None:
+    scenes = {"speakers": 1.0}
+    training = Sampler(corpus, Prompts.read(), n_samples=4000, scenes=scenes)
+    held_out = Sampler(corpus, Prompts.read(), n_samples=4000, scenes=scenes, validation=True)
+    assert not set(training._men + training._women) & set(VALIDATION_SPEAKERS)
+    assert set(held_out._men + held_out._women) == set(VALIDATION_SPEAKERS)
+
+
+def test_the_codec_is_fitted_to_the_wanted_scale(corpus: Corpus) -> None:
+    waves = torch.from_numpy(Sampler(corpus, Prompts.read(), n_samples=8192).draw(8, (0, 1)).target)
+    config = fit_codec(waves, MDCTConfig(), shape_std=3.0, gain_std=4.0)
+    latents = build_model(config, dim=96, n_heads=2, latent_std=3.0, seed=0).audio_codec(waves[:, None])
+    shapes, gains = latents.split([config.n_bins, len(config.gain_widths)], dim=1)
+    assert float(shapes.square().mean().sqrt()) == pytest.approx(3.0, rel=1e-3)
+    assert float(gains.std()) == pytest.approx(4.0, rel=1e-2)
+    assert float(gains.mean()) == pytest.approx(0.0, abs=1e-2)
+
+
+def test_the_starting_model_copies_its_mixture_to_both_outputs(corpus: Corpus) -> None:
+    run = Run(SMALL, corpus)
+    examples = run._validation.draw(4, (0, 2))
+    x1, conditions = run._encode(run.model, examples)
+    mixture = conditions["audio_features"]
+    with torch.no_grad():
+        velocity = run.model(noisy_audio=torch.zeros_like(x1), time=torch.zeros(x1.size(0)), **conditions)
+    correlation = torch.nn.functional.cosine_similarity(velocity.flatten(), mixture.flatten(), dim=0)
+    assert float(correlation) > 0.9
+
+
+def test_an_interrupted_run_continues_to_the_bit(corpus: Corpus, tmp_path: Path) -> None:
+    whole, first = Run(SMALL, corpus), Run(SMALL, corpus)
+    losses = [whole.train_step(1e-3) for _ in range(4)]
+    resumed_losses = [first.train_step(1e-3) for _ in range(2)]
+    first.save(tmp_path / "snapshot.pt")
+    second = Run(SMALL, corpus)
+    second.load(tmp_path / "snapshot.pt")
+    resumed_losses += [second.train_step(1e-3) for _ in range(2)]
+    assert losses == resumed_losses
+    for model in ("model", "average"):
+        wanted, found = getattr(whole, model).state_dict(), getattr(second, model).state_dict()
+        assert all(torch.equal(wanted[name], found[name]) for name in wanted)
+
+
+def test_another_recipe_does_not_resume(corpus: Corpus, tmp_path: Path) -> None:
+    run = Run(SMALL, corpus)
+    run.save(tmp_path / "snapshot.pt")
+    with pytest.raises(ValueError, match="same options"):
+        Run(Recipe(dim=96, n_heads=2, seconds=0.512, seed=1), corpus).load(tmp_path / "snapshot.pt")
+
+
+def test_the_learning_rate_warms_up_stays_and_cools_down() -> None:
+    recipe = Recipe(learning_rate=1.0, warmup_steps=10)
+    rates = [learning_rate_at(step, recipe, steps=100, cooldown=20) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[10:80] == [1.0] * 70
+    assert all(before >= after for before, after in zip(rates[80:], rates[81:], strict=False))
+    assert rates[-1] == pytest.approx(0.05)
+
+
+def test_the_command_trains_resumes_and_exports_a_checkpoint_that_loads(corpus: Corpus, tmp_path: Path) -> None:
+    run, out = tmp_path / "run", tmp_path / "checkpoint"
+    options = ["--corpus", str(corpus.directory), "--run", str(run), "--every", "2", "--dim", "96", "--n-heads", "2"]
+    options += ["--mixtures-per-step", "1", "--seconds", "0.512", "--no-bf16", "--cooldown", "2"]
+    options += ["--validation-mixtures", "1"]
+    assert main([*options, "--steps", "2"]) == 0
+    assert main([*options, "--steps", "4", "--export", str(out)]) == 0
+    assert (run / "log.csv").read_text().count("\n") == 3  # header, step 2, step 4
+    model = load_model(str(out))
+    assert model.sample_rate == RATE
+    assert len(model.transformer.layers) == 12
