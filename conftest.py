@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,11 +17,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--model", default="embedded", help="embedded, a checkpoint folder, or a hub id")
     group.addoption("--device", default="cpu", help="torch device of the model (default: cpu)")
     group.addoption("--mixtures", default="embedded", help="embedded, or a folder of stems or of a known corpus")
-    group.addoption("--mixtures-per-tier", type=int, default=24, help="cached mixtures per tier (default: 24, at most 48)")
+    group.addoption(
+        "--mixtures-per-tier", type=int, default=24, help="cached mixtures per tier (default: 24, at most 48)"
+    )
     group.addoption("--seeds", default=None, help="noise seeds, such as 0,1,2 (default: those of claims.toml)")
-    group.addoption("--store", type=Path, default=ROOT / "runs" / "store.sqlite", help="run store (default: runs/store.sqlite)")
+    group.addoption(
+        "--store", type=Path, default=ROOT / "runs" / "store.sqlite", help="run store (default: runs/store.sqlite)"
+    )
     group.addoption("--replay", action="store_true", help="judge the runs in the store; compute nothing")
-    group.addoption("--report", type=Path, default=None, metavar="DIR", help="write report.html, report.md and report.json")
+    group.addoption(
+        "--report", type=Path, default=None, metavar="DIR", help="write report.html, report.md and report.json"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -56,7 +61,7 @@ class Judgement:
 
 
 @pytest.fixture(scope="session")
-def evidence(request: pytest.FixtureRequest) -> Iterator[object]:
+def evidence(request: pytest.FixtureRequest) -> object:
     """The runs that all selected claims need; missing ones are computed first."""
     from bench.evidence import gather
 
@@ -64,7 +69,7 @@ def evidence(request: pytest.FixtureRequest) -> Iterator[object]:
     selected = [mark.args[0] for item in request.session.items for mark in item.iter_markers("claim")]
     gathered = gather(config.stash[REQUEST] or _validated(config), selected)
     config.stash[EVIDENCE] = (gathered, selected)
-    yield gathered
+    return gathered
 
 
 @pytest.fixture

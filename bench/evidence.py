@@ -106,7 +106,9 @@ class _Gathering:
     def n_tokens(self) -> int:
         """Median length of the prompts, for costs."""
         if self.model.text_encoder is None:
-            raise InputError(f"{self.model.name} has no text encoder, so no prompt can be given; load a whole checkpoint.")
+            raise InputError(
+                f"{self.model.name} has no text encoder, so no prompt can be given; load a whole checkpoint."
+            )
         _, mask = self.model.text_encoder([mixture.prompt for mixture in self.mixtures])
         return int(mask.sum(dim=1).median())
 
@@ -206,7 +208,11 @@ class _Gathering:
                 if wave is not None:
                     tracks[arm] = wave
             yield Player(
-                mixture=name, tier=mixture.tier, prompt=mixture.prompt, sample_rate=self.model.sample_rate, tracks=tracks
+                mixture=name,
+                tier=mixture.tier,
+                prompt=mixture.prompt,
+                sample_rate=self.model.sample_rate,
+                tracks=tracks,
             )
 
     def _is_played(self, spec: RunSpec) -> bool:
@@ -258,9 +264,7 @@ def prepare(  # one keyword for each option of the command line
         sample_rate=loaded.sample_rate,
         duration_s=EMBEDDED_SECONDS if cached and loaded.name == "embedded" else None,
     )
-    return Options(
-        book=book, model=loaded, device=device, mixtures=heard, store=store, replay=replay, seeds=chosen
-    )
+    return Options(book=book, model=loaded, device=device, mixtures=heard, store=store, replay=replay, seeds=chosen)
 
 
 def _check_device(name: str) -> None:
@@ -268,7 +272,9 @@ def _check_device(name: str) -> None:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"--device {name} cannot be used here ({reason}); use cpu, or cuda on a CUDA machine.") from error
+        raise InputError(
+            f"--device {name} cannot be used here ({reason}); use cpu, or cuda with CUDA."
+        ) from error
 
 
 def _seeds(text: str) -> tuple[int, ...]:

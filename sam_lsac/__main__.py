@@ -62,14 +62,15 @@ def _calibrate(options: argparse.Namespace) -> int:
     with tqdm(total=len(mixtures), unit="mixture") as bar:
         entropy = measure_entropy(model, mixtures, progress=bar.update)
     rates = entropy_rates(entropy).tolist()
-    found = classify_layers(rates).as_dict() | {
+    classes = classify_layers(rates).as_dict()
+    found = classes | {
         "rates": [round(rate, 6) for rate in rates],
         "entropy": [[round(value, 5) for value in layer] for layer in entropy.mean(dim=2).tolist()],
         "n_mixtures": len(mixtures),
     }
     options.out.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    for name in ("stable", "moderate", "fast"):
-        print(f"{name:9}{', '.join(str(layer) for layer in found[name])}")
+    for name, layers in classes.items():
+        print(f"{name:9}{', '.join(str(layer) for layer in layers)}")
     return 0
 
 

@@ -331,6 +331,7 @@ class FakeClock:
         self.now = 0.0
         self.log = []
         monkeypatch.setattr(clock.time, "perf_counter", lambda: self.now)
+        monkeypatch.setattr(clock.time, "process_time", lambda: 2 * self.now)
 
     def doing(self, name, seconds):
         def call():
@@ -370,6 +371,13 @@ def test_the_interval_of_a_ratio_follows_the_seed(monkeypatch):
     assert measured[0] == measured[1]
     assert measured[0].low < measured[0].ratio < measured[0].high
     assert measured[0].level == 0.9
+
+
+def test_processor_time_is_another_clock(monkeypatch):
+    fake = FakeClock(monkeypatch)
+    assert seconds_of(fake.doing("a", 3.0)) == 3
+    assert seconds_of(fake.doing("a", 3.0), processor_time=True) == 6
+    assert ratio_abab(fake.doing("a", 3.0), fake.doing("b", 4.0), processor_time=True).b_seconds == (8.0,) * 7
 
 
 @pytest.mark.gpu

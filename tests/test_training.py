@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,9 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     for group, (kind, files) in GROUPS.items():
         for file in files:
             wave = soundfile.read(SOURCES / file, dtype="float32")[0][::2]  # 16 to 8 kHz; aliasing does not matter here
-            rows.append(f"{kind}/{group}/{Path(file).stem}.wav\t{kind}\t{group}\ttrain\tCC0\tpackage 1\t{offset}\t{wave.size}")
+            rows.append(
+                f"{kind}/{group}/{Path(file).stem}.wav\t{kind}\t{group}\ttrain\tCC0\tpackage 1\t{offset}\t{wave.size}"
+            )
             waves.append((wave * 32767).astype("<i2"))
             offset += wave.size
     samples = np.concatenate(waves)
@@ -127,7 +130,7 @@ def test_the_learning_rate_warms_up_stays_and_cools_down() -> None:
     rates = [learning_rate_at(step, recipe, steps=100, cooldown=20) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert rates[10:80] == [1.0] * 70
-    assert all(before >= after for before, after in zip(rates[80:], rates[81:], strict=False))
+    assert all(before >= after for before, after in pairwise(rates[80:]))
     assert rates[-1] == pytest.approx(0.05)
 
 

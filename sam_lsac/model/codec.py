@@ -26,7 +26,7 @@ class Codec(Protocol):
         """Encode waves [B, 1, N] to latents [B, C, T]; N is reflect-padded to whole frames."""
 
     def decode(self, latents: Tensor, message: Tensor | None = None) -> Tensor:
-        """Decode latents [B, C, T] to waves [B, 1, T * hop_length]; ``message`` is the watermark's, where there is one."""
+        """Decode latents [B, C, T] to waves [B, 1, T * hop_length]; ``message`` is that of the watermark, if any."""
 
     def n_frames(self, n_samples: int) -> int:
         """Frames that ``n_samples`` need."""
@@ -37,8 +37,8 @@ class MDCTCodec(nn.Module):
 
     A gain is the logarithm of the energy in a band of bins over three frames; a shape is one transform coefficient with
     most of that gain divided out. Separating then means to copy shapes and to add to gains, at an even scale, which a
-    small network learns far sooner than masks on raw coefficients. Decoding multiplies them again, so the codec is exact
-    within the kept bins. The frame axis is circular, which keeps the T = N / hop frames of SAM Audio's convention.
+    small network learns far sooner than masks on raw coefficients. Decoding multiplies them again, so the codec is
+    exact within the kept bins. The frame axis is circular, which keeps SAM Audio's T = N / hop frames.
 
     References
     ----------
@@ -91,10 +91,12 @@ class MDCTCodec(nn.Module):
         return (torch.cat([shape, gain], dim=1) - self.mean) * self.scale
 
     def decode(self, latents: Tensor, message: Tensor | None = None) -> Tensor:
-        """Decode latents [B, C, T] to waves [B, 1, T * hop]; this codec has no watermark, so ``message`` must be None."""
+        """Decode latents [B, C, T] to waves [B, 1, T * hop]; without a watermark, so ``message`` must be None."""
         if message is not None:
             raise InputError("This codec writes no watermark; call decode without a message.")
-        shape, gain = (latents / self.scale + self.mean).split([self.config.n_bins, len(self.config.gain_widths)], dim=1)
+        shape, gain = (latents / self.scale + self.mean).split(
+            [self.config.n_bins, len(self.config.gain_widths)], dim=1
+        )
         gain = gain.clamp(max=self.MAX_LOG_GAIN)
         coefficients = shape * torch.exp(0.5 * self.config.shape_power * gain[:, self.band])  # [B, n_bins, T]
         first, second = (coefficients.transpose(1, 2) @ self.basis.T).chunk(2, dim=2)  # [B, T, hop] each

@@ -129,11 +129,13 @@ class MDCTConfig:
     def __post_init__(self) -> None:
         if not 0 < self.n_bins <= self.hop_length:
             raise CheckpointError(
-                f"audio_codec.gain_widths cover {self.n_bins} bins; they must cover 1 to hop_length = {self.hop_length}."
+                f"audio_codec.gain_widths cover {self.n_bins} bins, not 1 to hop_length = {self.hop_length}."
             )
         for name, values in (("mean", self.mean), ("scale", self.scale)):
             if values and len(values) != self.n_channels:
-                raise CheckpointError(f"audio_codec.{name} holds {len(values)} values; it needs {self.n_channels}, one a channel.")
+                raise CheckpointError(
+                    f"audio_codec.{name} holds {len(values)} values; it needs {self.n_channels}, one a channel."
+                )
         if self.scale and min(self.scale) <= 0:
             raise CheckpointError("audio_codec.scale must be positive.")
         if not (0 <= self.shape_power <= 1 and self.floor > 0):
@@ -152,7 +154,7 @@ class MDCTConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextEncoderConfig:
-    """Options of the T5 text encoder (Meta: ``T5EncoderConfig``); ``name`` is a hub id or a folder of the checkpoint."""
+    """Options of the T5 text encoder (Meta: ``T5EncoderConfig``); ``name`` is a hub id or a subfolder."""
 
     name: str = "t5-base"
     max_length: int | None = 512
@@ -176,7 +178,7 @@ class SAMAudioConfig:
         wanted = 6 * self.audio_codec.n_channels
         if self.in_channels != wanted:
             raise CheckpointError(
-                f"in_channels = {self.in_channels}, but a codec of {self.audio_codec.n_channels} channels needs {wanted} "
+                f"in_channels = {self.in_channels}, but {self.audio_codec.n_channels} codec channels need {wanted} "
                 "(state, zeros and mixture, each for target and residual)."
             )
 

@@ -47,7 +47,9 @@ class DiT(nn.Module):
         if config.in_channels is not None:
             self.data_proj = nn.Linear(config.in_channels, config.dim)  # in Meta's checkpoints of that kind, unused
         self.rope_embeddings = (
-            RotaryEmbedding(theta=max(10000, 2 * config.max_positions), head_dim=config.head_dim, max_seqlen=config.max_positions)
+            RotaryEmbedding(
+                theta=max(10000, 2 * config.max_positions), head_dim=config.head_dim, max_seqlen=config.max_positions
+            )
             if config.use_rope
             else None
         )
@@ -158,7 +160,7 @@ class Attention(nn.Module):
 
     def reshape_heads(self, x: Tensor, heads: int) -> Tensor:
         """Split channels [B, T, E H] into heads [B, H, T, E]; channel c belongs to head c mod H."""
-        return x.reshape(*x.shape[:2], -1, heads).permute(0, 3, 1, 2).contiguous()  # the fused attention kernel wants it
+        return x.reshape(*x.shape[:2], -1, heads).permute(0, 3, 1, 2).contiguous()  # for the fused kernel
 
     def forward(
         self,
@@ -286,7 +288,7 @@ class RotaryEmbedding(nn.Module):
         """Rotate [B, T, H, E], or [B, H, T, E] with ``bhle``; computed in float32, returned in the input's dtype."""
         length = x.size(2 if bhle else 1)
         if length > self.max_seqlen:
-            raise InputError(f"{length} frames are more than this model's {self.max_seqlen} positions; cut the mixture.")
+            raise InputError(f"{length} frames are more than the model's {self.max_seqlen} positions; cut the mixture.")
         cos, sin = self.cos[:length].float(), self.sin[:length].float()  # [T, E / 2]
         if not bhle:
             cos, sin = cos[:, None], sin[:, None]  # [T, 1, E / 2]

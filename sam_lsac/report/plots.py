@@ -20,6 +20,7 @@ __all__ = ["attention_maps", "effects", "entropy_curves", "pareto", "points"]
 CLASS_INKS = {"stable": "lsac", "moderate": "muted", "fast": "naive"}
 CROWDED = 10.0  # per cent of the cost axis: labels of points nearer than this stand beside them
 PLACES = {
+    "leftward": ((4, 3), "right", "bottom"),
     "above": ((0, 3), "center", "bottom"),
     "beside": ((5, 0), "left", "center"),
     "below": ((4, -4), "left", "top"),
@@ -60,10 +61,11 @@ def _family(axes: Axes, family: str, members: Sequence[tuple[float, Cell, str]])
         x, y, yerr=(y - low, high - y), color=colour, marker=MARKERS.get(family, "d"), capsize=2.0, elinewidth=0.8
     )
     crowded = len(x) > 1 and float(np.ptp(x)) < CROWDED
-    place = "below" if family == "deepcache" else "beside" if crowded else "above"
+    place = "beside" if crowded else {"deepcache": "below", "lsac": "leftward"}.get(family, "above")
     offset, across, along = PLACES[place]
     gap = 0.055 * axes.get_ylim()[1]
-    heights = list(high) if place == "above" else _spread([float(value) for value in y], gap=gap)
+    ends = high if place in ("above", "leftward") else y
+    heights = _spread([float(end) for end in ends], gap=gap) if crowded else [float(end) for end in ends]
     for (saved, _, arm), height in zip(members, heights, strict=True):
         axes.annotate(
             arm.split("-", 1)[-1], (saved, height), xytext=offset, textcoords="offset points", ha=across, va=along,

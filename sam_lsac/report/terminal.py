@@ -43,7 +43,7 @@ def terminal_text(report: Report, *, width: int = 100, colour: bool = False, rea
     parts = [verdict_table(report, width=width, colour=colour, reasons=reasons)]
     if report.tables.arms:
         parts.append(arms_table(report, width=width, colour=colour))
-    return "\n".join([*parts, summary_line(report)])
+    return "\n".join([*parts, _wrapped(summary_line(report), max(width, NARROWEST)).rstrip()])
 
 
 def summary_line(report: Report) -> str:
@@ -98,7 +98,7 @@ def _rule(width: int) -> Text:
 def _cells(row: ClaimRow, width: int) -> list[RenderableType]:
     status = row.verdict.status
     lines = row.ours or (textwrap.shorten(row.verdict.reason, LONGEST, placeholder=" …"),)
-    ours = "\n".join(textwrap.fill(line, width, subsequent_indent="  ") for line in lines)
+    ours = "\n".join(textwrap.fill(line, width, subsequent_indent="  ", break_on_hyphens=False) for line in lines)
     quote = textwrap.shorten(row.quote, LONGEST, placeholder=" …")
     chip = Text(f"{MARKS[status]} {status}", style=COLOURS[status])
     return [
@@ -117,7 +117,7 @@ def _reason(row: ClaimRow, width: int) -> str:
 
 
 def _wrapped(words: str, width: int) -> str:
-    return textwrap.fill(words, width, subsequent_indent="    ") + "\n"
+    return textwrap.fill(words, width, subsequent_indent="    ", break_on_hyphens=False) + "\n"
 
 
 def arms_table(report: Report, *, width: int = 100, colour: bool = False) -> str:
