@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from sam_lsac.caching import layer_classes
-from sam_lsac.claims import ArmCost, Book, Context, Ledger, Row, Verdict, judge, load_claims
+from sam_lsac.claims import ArmCost, Book, Context, Ledger, Verdict, judge, load_claims
+from sam_lsac.claims.collect import ledger
 from sam_lsac.costs import arm_cost, count_flops, speed_limit
 from sam_lsac.errors import InputError, ModelError
 from sam_lsac.mixtures import Mixture, load_mixtures
 from sam_lsac.model import SAMAudio, load_model
 from sam_lsac.report import Extras, Player, Report, build_report, environment
-from sam_lsac.runs import Plan, RunSpec, Store, entropy_rates, execute, open_store, plan, resolve_arm, scored_runs
+from sam_lsac.runs import Plan, RunSpec, Store, entropy_rates, execute, open_store, plan, resolve_arm
 from sam_lsac.solver import parse_solver
 
 __all__ = ["Evidence", "Options", "gather", "prepare"]
@@ -96,7 +97,7 @@ class _Gathering:
         self.mixtures = options.mixtures
         claims = [book[claim_id] for claim_id in claim_ids]
         named = [arm for claim in claims for arm in (*claim.baselines, *claim.arms, *claim.rivals, *claim.controls)]
-        self.arms = tuple(dict.fromkeys(named))
+        self.arms = tuple(dict.fromkeys(["baseline", *named]))
 
     @cached_property
     def plan(self) -> Plan:
@@ -117,25 +118,12 @@ class _Gathering:
             missing = len(store.missing(self.plan))
             with tqdm(total=missing, unit="run", desc="computing", disable=not missing) as bar:
                 execute(self.plan, self.model, self.mixtures, store, progress=bar.update, keep=self._is_played)
-            rows = [
-                Row(
-                    arm=run.arm,
-                    tier=run.spec.tier,
-                    mixture=run.spec.mixture,
-                    group=run.spec.group,
-                    seed=run.spec.seed,
-                    metric=metric,
-                    value=score.value,
-                    reason=score.reason,
-                )
-                for run in scored_runs(store, self.plan)
-                for metric, score in run.scores.items()
-            ]
+            scores = ledger(store, self.plan)
             rates = entropy_rates(store, self.plan)
             extras = self._extras(store)
         return Evidence(
             book=self.book,
-            ledger=Ledger(tuple(rows)),
+            ledger=scores,
             context=self._context(rates),
             extras=extras,
             device=self.options.device,
@@ -248,7 +236,7 @@ def prepare(  # one keyword for each option of the command line
     Raises
     ------
     SamLsacError
-        If the model, the device, the mixtures, the seeds or the claims file cannot be used; the sentence says what to do.
+        If the model, device, mixtures, seeds or claims file cannot be used; the sentence says what to do.
     """
     book = load_claims(claims)
     chosen = book.settings.seeds if seeds is None else _seeds(seeds)

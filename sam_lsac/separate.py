@@ -166,7 +166,7 @@ def solve_batch(
             evaluations_per_step=solver.evaluations_per_step,
             first_step=start.step + 1,
         ) as attachment:
-            # inside the block, where what is edited shows and is left out of what is computed once
+            # inside the block, so that what is edited is not computed in vain
             velocity = PreparedVelocity(model, conditions)
             latents = solver.solve(velocity, start, on_step=on_step)
         if on_leave is not None:

@@ -158,19 +158,17 @@ def test_shuffled_spans_keep_their_duty_cycle_and_the_padding(net):
         assert not torch.equal(after, before)
 
 
-@settings(max_examples=15, deadline=None)
-@given(seed=st.integers(0, 2**31), other=st.integers(0, 2**31))
-def test_shuffling_is_a_function_of_its_seed(seed, other):
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(seed=st.integers(0, 2**31))
+def test_shuffling_is_a_function_of_its_seed(seed):
     net = network("meta-like")
     gate = Gate(net)
-    for each in (seed, seed, other):
-        try:
-            with attach(net.model, [ShuffleSpans(seed=each)], nfe=1):
-                net.velocity(0.0, net.noise)
-        except EditError as error:  # a permutation may leave every span in its place
-            assert "changed nothing" in str(error)
-            return
-    assert torch.equal(gate.alignments[0], gate.alignments[1])
+    for each in (seed, seed, seed + 1):
+        with attach(net.model, [ShuffleSpans(seed=each)], nfe=1):
+            net.velocity(0.0, net.noise)
+    first, again, other = gate.alignments
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)  # by chance they are equal once in 60,000 seeds
 
 
 def test_shuffling_does_not_depend_on_the_batch(net):

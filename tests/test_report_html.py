@@ -214,6 +214,8 @@ def test_colours_are_the_pages_in_light_and_dark(page):
         assert f"--{name}:" in light, name
         assert f"--{name}:" in dark, name
     assert set(re.findall(r"#[0-9a-f]{6}\b", drawings)) == set()
+    unstyled = [text for text in re.findall(r"<text[^>]*>", drawings) if "fill: var(--" not in text]
+    assert unstyled == []  # text without a fill is black, also on a dark page
 
 
 # -------------------------------------------------------------------------------------------------------------- browser
@@ -225,10 +227,9 @@ addEventListener("load", () => setTimeout(() => {
   const wide = [...document.querySelectorAll("body *")].filter(one => !one.closest("svg, .scroll")
     && one.getBoundingClientRect().right > innerWidth + 1).map(one => one.tagName + "." + one.className);
   const fetched = performance.getEntriesByType("resource").map(one => one.name).filter(one => !one.startsWith("data:"));
-  const ink = getComputedStyle(document.body).color, ground = getComputedStyle(document.body).backgroundColor;
   const small = [...document.querySelectorAll(".panel")].filter(one => one.getBoundingClientRect().width < 200).length;
   parent.postMessage(JSON.stringify({inner: innerWidth, scroll: document.documentElement.scrollWidth, wide, fetched,
-    ink, ground, small}), "*");
+    tall: Math.max(0, ...[...document.querySelectorAll(".evidence tr")].map(one => one.clientHeight)), small}), "*");
 }, 50));
 </script></body>"""
 FRAME = """<!doctype html><iframe src="page.html" style="width:{width}px;height:900px;border:0"></iframe>
@@ -261,10 +262,12 @@ def test_a_browser_shows_no_horizontal_overflow_and_fetches_nothing(page, tmp_pa
     assert seen["wide"] == []
     assert seen["fetched"] == []
     assert seen["small"] == 0
+    assert seen["tall"] < 60  # a row of figures is one line, not a stack of cells
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no chromium or chrome on this machine: install chromium to run this")
 def test_a_browser_shows_a_report_without_runs_on_a_phone(bare_page, tmp_path):
     seen = measured(bare_page, tmp_path, width=390)
-    assert (seen["scroll"], seen["wide"], seen["fetched"]) == (390, [], [])
+    assert seen["scroll"] <= 390
+    assert (seen["wide"], seen["fetched"]) == ([], [])

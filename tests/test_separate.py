@@ -11,13 +11,28 @@ import torch
 
 from sam_lsac.caching import CacheAttention, DeepCache
 from sam_lsac.errors import EditError, InputError, ModelError
-from sam_lsac.interventions import FreezeSelfAttention, UniformCrossAttention, ZeroAdditive
+from sam_lsac.interventions import (
+    FreezeSelfAttention,
+    HijackGate,
+    ShuffleSpans,
+    UniformCrossAttention,
+    ZeroAdditive,
+    attach,
+)
 from sam_lsac.separate import decode, draw_noise, separate, solve_batch
 from sam_lsac.solver import AB2, Euler, Midpoint
 from tests import standin, tiny_models, tiny_runs
 
 SPAN = [("+", 0.0, 0.1)]
 SOLVERS = [Euler(4), Midpoint(4), AB2(4)]
+ACTING = [
+    [CacheAttention(freeze_steps={1: 1, 0: 2})],
+    [DeepCache(interval=2)],
+    [ZeroAdditive()],
+    [UniformCrossAttention()],
+    [HijackGate(value=-1.0)],
+    [HijackGate(value=1.0), ShuffleSpans(seed=1)],
+]
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +84,20 @@ class TestComposition:
         assert np.array_equal(run(model, wave).target, plain.target)
         assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
         assert not any("forward" in part.__dict__ for part in model.modules())
+
+    @pytest.mark.parametrize("edits", ACTING, ids=lambda edits: type(edits[-1]).__name__)
+    @pytest.mark.parametrize("solver", SOLVERS, ids=lambda solver: solver.name)
+    def test_edited_solves_are_those_of_the_models_own_forward(self, model, batch, solver, edits):
+        conditions, noise = batch
+
+        def velocity(t, x):
+            return model(x, time=torch.full((3,), t), **conditions.as_kwargs())
+
+        per_step = solver.evaluations_per_step
+        with torch.inference_mode(), attach(model, edits, nfe=solver.nfe, evaluations_per_step=per_step):
+            expected = solver.solve(velocity, noise)
+        assert relative(solve_batch(model, conditions, noise, solver=solver, edits=edits), expected) < 1e-5
+        assert relative(solve_batch(model, conditions, noise, solver=solver), expected) > 1e-4
 
     def test_the_default_solver_is_euler_of_16_steps(self, model, wave):
         assert np.array_equal(run(model, wave, solver=None).target, run(model, wave, solver=Euler(16)).target)

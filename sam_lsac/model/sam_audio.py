@@ -216,7 +216,7 @@ class SAMAudio(nn.Module):
         for row, row_spans in enumerate(rows):
             for sign, start_s, end_s in row_spans or ():
                 if sign not in ("+", "-") or not 0 <= start_s < end_s:
-                    raise InputError(f'Span {(sign, start_s, end_s)} must be ("+" or "-", start_s, end_s), start < end.')
+                    raise InputError(f'Span {(sign, start_s, end_s)}: give ("+" or "-", start_s, end_s), start < end.')
                 first = math.ceil(start_s * self.sample_rate / self.audio_codec.hop_length)
                 last = math.ceil(end_s * self.sample_rate / self.audio_codec.hop_length)
                 alignment[row, first:last] = len(ids[row])

@@ -140,7 +140,7 @@ def sweep(points_: Sequence[Point], *, series: str, tiers: Sequence[str]) -> str
             low, high = ([getattr(one, end) for one in mine] for end in ("low", "high"))
             axes.fill_between(x, np.asarray(low, float), np.asarray(high, float), color=INKS["lsac"], alpha=0.1, lw=0)
     caption(axes, title="", x="value in place of tanh(gate)", y=title)
-    axes.legend(frameon=False, fontsize=7)
+    axes.legend(frameon=False, fontsize=7, labelcolor=INKS["ink"])
     return to_svg(figure, name=f"gate-{series.replace('/', '-')}", label=f"{title} over the values of the gate")
 
 

@@ -121,7 +121,7 @@ class ReadOnlyStore(Store):
         """From the store inside."""
         return self._store.get(keys)
 
-    def put(self, results: Sequence[RunResult]) -> None:  # noqa: ARG002  # the interface's
+    def put(self, results: Sequence[RunResult]) -> None:
         """Refuse."""
         raise StoreError(f"{self.location} was opened to replay and takes no results; open it without --replay.")
 
