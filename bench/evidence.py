@@ -260,9 +260,7 @@ def _check_device(name: str) -> None:
         torch.empty(0, device=name)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise InputError(
-            f"--device {name} cannot be used here ({reason}); use cpu, or cuda with CUDA."
-        ) from error
+        raise InputError(f"--device {name} cannot be used here ({reason}); use cpu, or cuda with CUDA.") from error
 
 
 def _seeds(text: str) -> tuple[int, ...]:

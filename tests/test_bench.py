@@ -95,5 +95,3 @@ def test_the_public_names_are_complete_and_exist() -> None:
     assert sorted(sam_lsac.__all__) == sorted(set(sam_lsac.__all__))
     public = {n for n, v in vars(sam_lsac).items() if not n.startswith("_") and not isinstance(v, ModuleType)}
     assert public == set(sam_lsac.__all__)
-
-
