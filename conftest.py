@@ -26,7 +26,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption("--replay", action="store_true", help="judge the runs in the store; compute nothing")
     group.addoption(
-        "--report", type=Path, default=None, metavar="DIR", help="write report.html, report.md and report.json"
+        "--report", type=Path, default=ROOT / "report", metavar="DIR", help="folder of the report (report/)"
     )
 
 
@@ -92,6 +92,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if config.stash.get(EVIDENCE, None) is None:
         return
     from sam_lsac.report import terminal_text
+    from sam_lsac.report.write import write_report
 
     gathered, selected = config.stash[EVIDENCE]
     report = gathered.report(selected)
@@ -99,7 +100,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     width = max(100, min(160, reporter._tw.fullwidth))
     reporter.section("claims")
     reporter.write_line(terminal_text(report, width=width, colour=reporter.hasmarkup, reasons=True))
-    for path in _write(report, config.getoption("--report")):
+    for path in write_report(report, config.getoption("--report")):
         reporter.write_line(f"wrote {path}")
 
 
@@ -130,19 +131,3 @@ def _validated(config: pytest.Config) -> object:
         )
     except SamLsacError as error:
         raise pytest.UsageError(str(error)) from error
-
-
-def _write(report: object, folder: Path | None) -> list[Path]:
-    """Write the verdicts as JSON beside the store, or the whole report into its folder."""
-    from sam_lsac.report.html import to_html
-    from sam_lsac.report.json import to_json
-    from sam_lsac.report.markdown import to_markdown
-
-    forms = {"report.json": to_json}
-    if folder is not None:
-        forms |= {"report.md": to_markdown, "report.html": to_html}
-    folder = folder or ROOT / "runs"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, form in forms.items():
-        (folder / name).write_text(form(report), encoding="utf-8")
-    return [folder / name for name in forms]

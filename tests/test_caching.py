@@ -311,6 +311,7 @@ def test_levels_freeze_and_save_what_the_paper_says(level, stable_step, moderate
     assert round(100 * saved, 1) == {"safe": 12.5, "balanced": 27.1, "aggressive": 38.5}[level]
 
 
+@settings(deadline=None)
 @given(n_steps=st.integers(2, 64), level=st.sampled_from(["safe", "balanced", "aggressive"]))
 def test_rounding_never_saves_more_than_the_fractions(n_steps, level):
     schedule = LSAC.of(SAM_AUDIO_SMALL, level=level, n_steps=n_steps)
@@ -401,6 +402,7 @@ def test_two_ways_split_at_the_median(n_layers, stable):
     assert max(classes.fast, default=-1) < min(classes.stable)
 
 
+@settings(deadline=None)
 @given(rates=st.lists(st.floats(0, 10), min_size=1, max_size=24), ways=st.sampled_from([2, 3]))
 def test_classes_are_ordered_and_complete(rates, ways):
     classes = classify_layers(rates, ways=ways)

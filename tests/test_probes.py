@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sam_lsac.caching import DeepCache
@@ -61,6 +61,7 @@ def test_entropy_is_the_mean_over_heads_and_queries_in_nats():
     assert attention_entropy(weights).item() == pytest.approx((math.log(2) + 0 + third + math.log(2)) / 4, abs=1e-15)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 999))
 def test_padded_queries_do_not_count(seed):
     weights = random_weights(seed)
@@ -79,6 +80,7 @@ def test_rates_are_mean_absolute_changes():
 # Block Ratio
 
 
+@settings(deadline=None)
 @given(span=st.lists(st.booleans(), min_size=2, max_size=40).filter(lambda s: len(set(s)) == 2))
 def test_uniform_attention_has_block_ratio_one(span):
     length = len(span)
@@ -96,6 +98,7 @@ def test_block_ratio_of_a_known_matrix():
     assert sum_form.item() == pytest.approx(6 * 0.3 / (10 * 0.1), abs=1e-9)
 
 
+@settings(deadline=None)
 @given(
     seed=st.integers(0, 999), span=st.lists(st.booleans(), min_size=7, max_size=7).filter(lambda s: len(set(s)) == 2)
 )

@@ -245,7 +245,7 @@ def measured(text, folder, *, width):
         [BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
          "--disable-background-networking", f"--user-data-dir={folder / 'profile'}", "--window-size=1400,1000",
          "--virtual-time-budget=4000", "--dump-dom", (folder / "frame.html").as_uri()],
-        capture_output=True, text=True, timeout=120, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     found = re.search(r'data-result="([^"]*)"', done.stdout)
     assert found, done.stderr[-2000:]

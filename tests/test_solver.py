@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchdiffeq import odeint
 
@@ -62,6 +62,7 @@ def test_evaluations_are_counted_and_lie_on_the_grid(solver):
 
 
 @pytest.mark.parametrize("solver", SOLVERS)
+@settings(deadline=None)
 @given(n_steps=st.integers(1, 9), data=st.data())
 def test_going_on_from_a_stored_state_is_bit_equal(solver, n_steps, data):
     velocity, _ = ODES["stirred"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -116,6 +117,19 @@ def test_an_interrupted_run_continues_to_the_bit(corpus: Corpus, tmp_path: Path)
     for model in ("model", "average"):
         wanted, found = getattr(whole, model).state_dict(), getattr(second, model).state_dict()
         assert all(torch.equal(wanted[name], found[name]) for name in wanted)
+
+
+def test_a_run_at_another_scale_starts_as_the_same_network(corpus: Corpus, tmp_path: Path) -> None:
+    first, larger = Run(SMALL, corpus), Run(replace(SMALL, shape_std=16.0, gain_std=20.0), corpus)
+    first.save(tmp_path / "snapshot.pt")
+    larger.start_from(tmp_path / "snapshot.pt")
+    examples = first._validation.draw(1, (0, 2))
+    (x1, conditions), (x1_larger, conditions_larger) = (run._encode(run.average, examples) for run in (first, larger))
+    noise, time = torch.randn(x1.shape, generator=torch.Generator().manual_seed(0)), torch.full((x1.size(0),), 0.3)
+    with torch.no_grad():
+        plain = first.average(noisy_audio=torch.lerp(noise / 2, x1, 0.3), time=time, **conditions)
+        scaled = larger.average(noisy_audio=torch.lerp(noise, x1_larger, 0.3), time=time, **conditions_larger)
+    torch.testing.assert_close(scaled, 2 * plain, rtol=1e-3, atol=1e-3)
 
 
 def test_another_recipe_does_not_resume(corpus: Corpus, tmp_path: Path) -> None:
