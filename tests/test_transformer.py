@@ -275,7 +275,7 @@ def test_both_layouts_rotate_alike():
 
 
 def test_more_frames_than_positions_are_refused():
-    with pytest.raises(InputError, match="21 frames are more than this model's 20 positions"):
+    with pytest.raises(InputError, match="21 frames are more than the model's 20 positions"):
         RotaryEmbedding(theta=10000, head_dim=8, max_seqlen=20)(torch.zeros(1, 1, 21, 8), bhle=True)
 
 

@@ -17,6 +17,41 @@ __all__ = ["Insight", "insights"]
 
 LSAC, NAIVE = "lsac-balanced", "naive-12"  # the pair that the paper compares at about 25 % of layer-steps
 STEPS = 16
+STATEMENTS = (  # title, what is known without any run, how to get our figures
+    (
+        "211.4 GFLOPs is one network evaluation",
+        "The paper's 211.4 GFLOPs are one evaluation of the transformer on 10 s of audio, not a solve.",
+        "Not counted: pytest bench/test_cost_flops.py counts it on SAM-Audio-Small's configuration.",
+    ),
+    (
+        "Naive truncation is not matched in total FLOPs",
+        "A cached layer-step saves the query and key projections, QK^T and the softmax, and still computes the values, "
+        "the output and the feed-forward network. So equal layer-steps are not equal FLOPs.",
+        "Not run: pytest bench/ -k lsac computes costs and the Pareto claim on both axes.",
+    ),
+    (
+        "Caching attention has a ceiling",
+        "Even with every layer cached from the first step on, the rest of the transformer remains.",
+        "Not run: pytest bench/ -k lsac computes the costs that the ceiling follows from.",
+    ),
+    (
+        "A p value that is not significant shows nothing",
+        "Every claim of no effect is therefore judged by an equivalence test (TOST) and an interval for d, and may end "
+        "as inconclusive.",
+        "Not run: pytest bench/ -k lsac makes the equivalence tests.",
+    ),
+    (
+        "The paper's solver is not the product's default",
+        "Meta's default is the midpoint method with 16 steps, so 32 evaluations; the paper uses Euler, 16.",
+        "Not run: pytest bench/ -k lsac runs LSAC under Euler, midpoint and AB2 (claim LS9).",
+    ),
+    (
+        "The real codec decodes with noise",
+        "Meta's codec adds a watermark with a random message at every call. All arms of a comparison get one message; "
+        "what two messages alone would change is the noise floor.",
+        "Not measured on this checkpoint: it needs two decodes of the same latents.",
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,46 +68,17 @@ def insights(
     book: Book, verdicts: Mapping[str, Verdict], context: Context, *, arms: Sequence[ArmRow], extras: Extras
 ) -> tuple[Insight, ...]:
     """Return the six findings, in a fixed order."""
-    return (
-        Insight(
-            title="211.4 GFLOPs is one network evaluation",
-            known="The paper's 211.4 GFLOPs are one evaluation of the transformer on 10 s of audio, not a solve.",
-            ours=_evaluation(context),
-            missing="Not counted: pytest bench/test_cost_flops.py counts it on SAM-Audio-Small's configuration.",
-        ),
-        Insight(
-            title="Naive truncation is not matched in total FLOPs",
-            known="A cached layer-step saves the query and key projections, QK^T and the softmax, and still computes "
-            "the values, the output and the feed-forward network. So equal layer-steps are not equal FLOPs.",
-            ours=_unmatched(context, verdicts.get("LS1")),
-            missing="Not run: pytest bench/ -k lsac computes costs and the Pareto claim on both axes.",
-        ),
-        Insight(
-            title="Caching attention has a ceiling",
-            known="Even with every layer cached from the first step on, the rest of the transformer remains.",
-            ours=_ceiling(context.costs, extras.speed_limits),
-            missing="Not run: pytest bench/ -k lsac computes the costs that the ceiling follows from.",
-        ),
-        Insight(
-            title="A p value that is not significant shows nothing",
-            known="Every claim of no effect is therefore judged by an equivalence test (TOST) and an interval for d, "
-            "and may end as inconclusive.",
-            ours=_equivalence([verdicts[one] for one in ("SS1", "LS6", "LS7", "LS9") if one in verdicts]),
-            missing="Not run: pytest bench/ -k lsac makes the equivalence tests.",
-        ),
-        Insight(
-            title="The paper's solver is not the product's default",
-            known="Meta's default is the midpoint method with 16 steps, so 32 evaluations; the paper uses Euler, 16.",
-            ours=_solvers(book, arms),
-            missing="Not run: pytest bench/ -k lsac runs LSAC under Euler, midpoint and AB2 (claim LS9).",
-        ),
-        Insight(
-            title="The real codec decodes with noise",
-            known="Meta's codec adds a watermark with a random message at every call. All arms of a comparison get "
-            "one message; what two messages alone would change is the noise floor.",
-            ours=_floor(extras.noise_floor),
-            missing="Not measured on this checkpoint: it needs two decodes of the same latents.",
-        ),
+    ours = (
+        _evaluation(context),
+        _unmatched(context, verdicts.get("LS1")),
+        _ceiling(context.costs, extras.speed_limits),
+        _equivalence([verdicts[one] for one in ("SS1", "LS6", "LS7", "LS9") if one in verdicts]),
+        _solvers(book, arms),
+        _floor(extras.noise_floor),
+    )
+    return tuple(
+        Insight(title=title, known=known, ours=figures, missing=missing)
+        for (title, known, missing), figures in zip(STATEMENTS, ours, strict=True)
     )
 
 

@@ -117,26 +117,21 @@ def build_report(
 
     Parameters
     ----------
-    book : Book
+    book, ledger, context, environment
+        What was judged, and where.
     verdicts : sequence of Verdict
         Of any of the book's claims; a claim without one is shown as not run.
-    ledger : Ledger
-    context : Context
-    environment : Environment
     arms : mapping of str to Arm, optional
         Arms of the ledger that the book does not have, such as a grid of freezes.
     extras : Extras, optional
+        Sounds, curves and matrices.
 
     Raises
     ------
     InputError
         If a verdict is about a claim that the book does not have, or a claim has two.
     """
-    judged = {verdict.claim_id: verdict for verdict in verdicts}
-    if len(judged) < len(verdicts):
-        raise InputError("a claim has two verdicts: build one report from one judgement")
-    if strangers := sorted(set(judged) - {claim.id for claim in book.claims}):
-        raise InputError(f"a verdict on {strangers[0]}, which the book does not have: pass the book that was judged")
+    judged = _by_claim(book, verdicts)
     known = Extras() if extras is None else extras
     tables = summarise(book, ledger, context, arms={**book.arms, **(arms or {})})
     return Report(
@@ -149,6 +144,15 @@ def build_report(
         tiers=book.settings.tiers,
         extras=known,
     )
+
+
+def _by_claim(book: Book, verdicts: Sequence[Verdict]) -> dict[str, Verdict]:
+    judged = {verdict.claim_id: verdict for verdict in verdicts}
+    if len(judged) < len(verdicts):
+        raise InputError("a claim has two verdicts: build one report from one judgement")
+    if strangers := sorted(set(judged) - {claim.id for claim in book.claims}):
+        raise InputError(f"a verdict on {strangers[0]}, which the book does not have: pass the book that was judged")
+    return judged
 
 
 def _row(claim: Claim, verdict: Verdict | None, ledger: Ledger, *, context: Context) -> ClaimRow:
