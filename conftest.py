@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("suite", deadline=None)  # a slow machine is no failure
+settings.load_profile("suite")
 
 ROOT = Path(__file__).parent
 CLAIMS = ROOT / "bench" / "claims.toml"

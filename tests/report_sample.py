@@ -16,7 +16,7 @@ TIERS = ("clean", "noisy", "env")
 SAVED = {"lsac-safe": 0.125, "lsac-balanced": 0.271, "lsac-aggressive": 0.385}
 SAVED |= {"naive-14": 0.125, "naive-12": 0.25, "naive-10": 0.375}
 SAVED |= {"deepcache-2": 0.4167, "deepcache-3": 0.5208, "deepcache-4": 0.625}
-SAVED |= {"lsac-balanced-midpoint": 0.271, "lsac-balanced-ab2": 0.271}
+SAVED |= {"lsac-balanced-midpoint": -0.458, "lsac-balanced-ab2": 0.271}
 BASES = {"lsac-balanced-midpoint": "baseline-midpoint", "lsac-balanced-ab2": "baseline-ab2"}
 
 # mean and sd of the signed SI-SNR loss of each arm, by tier

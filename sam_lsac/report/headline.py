@@ -27,7 +27,8 @@ def headline(claim: Claim, verdict: Verdict) -> Lines:
 
 def cost_of(claim: Claim, ledger: Ledger, context: Context) -> Lines:
     """Return what the claim's arms save on both axes, and how many runs its judgement needs and the ledger has."""
-    costs = [context.costs[arm] for arm in claim.arms if arm in context.costs]
+    plain = [arm for arm in claim.arms if claim.baseline_of(arm) == claim.baselines[0]]  # costs are against that one
+    costs = [context.costs[arm] for arm in plain if arm in context.costs]
     lines = []
     if any(cost.layer_steps_saved or cost.flops_saved for cost in costs):
         steps = [cost.layer_steps_saved for cost in costs]
@@ -60,7 +61,7 @@ def _furthest(claim: Claim, findings: Findings) -> Lines:
     won = sum(one.status == "supported" for one in findings)
     return (
         f"{won} of {len(findings)} shown within {number(claim.margin)}",
-        *(f"{one.arm} at most {figure(one)} on {one.tier}" for one in ends),
+        *(f"{one.arm} furthest {figure(one)} on {one.tier}" for one in ends),
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from sam_lsac.report.model import ClaimRow, Report
-from sam_lsac.report.terminal import INTERVALS, summary_line
+from sam_lsac.report.terminal import ARMS, INTERVALS, summary_line
 from sam_lsac.report.wording import MARKS, NOTHING, effect, estimate, percent
 
 __all__ = ["to_markdown"]
@@ -21,7 +21,7 @@ def to_markdown(report: Report) -> str:
     ]
     parts += ["## Why", "\n".join(reasons)]
     if report.tables.arms:
-        parts += ["## Arms", "Mean |SI-SNR deviation| in dB from the same solver without it, and d_z of the loss."]
+        parts += ["## Arms", ARMS]
         parts.append(_arms(report))
     parts.append("## Six findings about the method")
     parts.append("\n".join(f"- **{one.title}.** {one.known} {one.ours or one.missing}" for one in report.insights))

@@ -24,6 +24,10 @@ COLOURS: dict[Status, str] = {
 NARROWEST = 80  # columns below which nothing is legible
 LONGEST = 110  # characters of a quote or a reason that a cell shows
 GAP = 2
+ARMS = (
+    "Saved against the 16-step Euler baseline; mean |SI-SNR deviation| from the same solver without the edit, with d_z "
+    "of the signed loss."
+)
 INTERVALS = "Intervals are of one comparison; verdicts correct for all tests of the claim's family (Bonferroni)."
 
 
@@ -129,7 +133,7 @@ def arms_table(report: Report, *, width: int = 100, colour: bool = False) -> str
     header = ("\narm", "layer-\nsteps", "total\nFLOPs", *(f"{tier}\ndB" for tier in report.tiers))
     rows = [_arm_cells(row) for row in report.tables.arms]
     what = Group(_grid(widths, [header], right=right, gap=1), _rule(width), _grid(widths, rows, right=right, gap=1))
-    title = _wrapped("Saved, and mean |SI-SNR deviation| from the same solver without it, with d_z of the loss", width)
+    title = _wrapped(ARMS, width)
     return f"{title}{_render(what, width=width, colour=colour)}"
 
 
@@ -139,7 +143,11 @@ def _arm_cells(row: ArmRow) -> list[str]:
         words = estimate(cell.deviation, cell.deviation_low, cell.deviation_high)
         cells.append(f"{words}\nd {effect(cell.d)}" if cell.deviation is not None else NOTHING)
     solver = "" if row.solver == "euler:16" else f"\n  {row.solver}"
-    return [f"{row.arm}{solver}", percent(row.layer_steps_saved), percent(row.flops_saved), *cells]
+    return [
+        f"{row.arm}{solver}",
+        *(percent(one).replace(" ", "") for one in (row.layer_steps_saved, row.flops_saved)),
+        *cells,
+    ]
 
 
 def _render(what: RenderableType, *, width: int, colour: bool) -> str:
