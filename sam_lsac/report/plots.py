@@ -18,12 +18,11 @@ from sam_lsac.report.wording import AXIS_NAMES, METRIC_NAMES
 __all__ = ["attention_maps", "effects", "entropy_curves", "pareto", "points"]
 
 CLASS_INKS = {"stable": "lsac", "moderate": "muted", "fast": "naive"}
-CROWDED = 10.0  # per cent of the cost axis: labels of points nearer than this stand beside them
-PLACES = {
-    "leftward": ((4, 3), "right", "bottom"),
-    "above": ((0, 3), "center", "bottom"),
-    "beside": ((5, 0), "left", "center"),
-    "below": ((4, -4), "left", "top"),
+CROWDED = 10.0  # per cent of the cost axis: points nearer than this share one label
+PLACES = {  # of a label beside its point: offset in points, and how it is aligned
+    "naive": ((0, 3), "center", "bottom"),
+    "lsac": ((4, 3), "right", "bottom"),
+    "deepcache": ((4, -4), "left", "top"),
 }
 TIER_STYLES = ("-", "--", ":")
 HEAT = LinearSegmentedColormap.from_list("heat", [(0.18, 0.5, 0.76, 0.0), (0.18, 0.5, 0.76, 1.0)])  # on any ground
@@ -60,17 +59,25 @@ def _family(axes: Axes, family: str, members: Sequence[tuple[float, Cell, str]])
     axes.errorbar(
         x, y, yerr=(y - low, high - y), color=colour, marker=MARKERS.get(family, "d"), capsize=2.0, elinewidth=0.8
     )
-    crowded = len(x) > 1 and float(np.ptp(x)) < CROWDED
-    place = "beside" if crowded else {"deepcache": "below", "lsac": "leftward"}.get(family, "above")
-    offset, across, along = PLACES[place]
-    gap = 0.055 * axes.get_ylim()[1]
-    ends = high if place in ("above", "leftward") else y
-    heights = _spread([float(end) for end in ends], gap=gap) if crowded else [float(end) for end in ends]
-    for (saved, _, arm), height in zip(members, heights, strict=True):
+    words = [arm.split("-", 1)[-1] for _, _, arm in members]
+    if len(x) > 1 and float(np.ptp(x)) < CROWDED:
         axes.annotate(
-            arm.split("-", 1)[-1], (saved, height), xytext=offset, textcoords="offset points", ha=across, va=along,
-            fontsize=7, color=colour,
+            "\n".join(reversed(words)), (x[-1], high[-1]), xytext=(0.03, 0.5), textcoords="axes fraction", fontsize=7,
+            color=colour, arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.5},
         )  # fmt: skip
+        return
+    offset, across, along = PLACES.get(family, PLACES["naive"])
+    for word, saved, height in zip(words, x, y if family == "deepcache" else high, strict=True):
+        axes.annotate(
+            word,
+            (saved, height),
+            xytext=offset,
+            textcoords="offset points",
+            ha=across,
+            va=along,
+            fontsize=7,
+            color=colour,
+        )
 
 
 def effects(arms: Sequence[ArmRow], table: Verdict | None, *, tier: str) -> str:
