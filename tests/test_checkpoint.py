@@ -141,6 +141,12 @@ def test_saving_over_the_files_of_a_loaded_model_keeps_it_intact(saved):
     ]
 
 
+def test_all_files_of_a_checkpoint_can_be_read_by_the_same_people(saved, tmp_path):
+    (tmp_path / "plain").touch()
+    files = [path for path in saved[0].rglob("*") if path.is_file()]
+    assert {path.stat().st_mode for path in files} == {(tmp_path / "plain").stat().st_mode}
+
+
 def test_the_digest_follows_everything_that_is_computed_with_and_nothing_else(saved, monkeypatch):
     folder, _ = saved
     digest = load_model(folder).checkpoint_digest

@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -119,14 +120,16 @@ def save_checkpoint(model: SAMAudio, folder: str | os.PathLike[str], *, dtype: t
         for name, tensor in model.state_dict().items()
         if not name.startswith("text_encoder.")
     }
-    save_file(state, folder / f"{_WEIGHTS}.new", metadata={"format": "pt"})
-    (folder / f"{_WEIGHTS}.new").replace(folder / _WEIGHTS)
     config: dict[str, Any] = asdict(model.config)
     config["audio_codec"]["kind"] = "mdct" if isinstance(model.config.audio_codec, MDCTConfig) else "dacvae"
     if model.text_encoder is not None:
         config["text_encoder"]["name"] = _TEXT_ENCODER  # the checkpoint then needs nothing from elsewhere
         model.text_encoder.save(folder / _TEXT_ENCODER)
     _write_json(folder / _CONFIG, config)
+    new = folder / f"{_WEIGHTS}.new"
+    save_file(state, new, metadata={"format": "pt"})
+    shutil.copymode(folder / _CONFIG, new)  # safetensors lets nobody else read it
+    new.replace(folder / _WEIGHTS)
     if model.layer_classes is not None:
         _write_json(folder / _LAYER_CLASSES, model.layer_classes)
 

@@ -7,6 +7,7 @@ Meta, ``sam_audio/model/text_encoder.py``.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,6 +64,7 @@ class T5TextEncoder(nn.Module):
             cast(Any, self.model).save_pretrained(new)
             self.tokenizer.save_pretrained(new)
             for path in Path(new).iterdir():
+                shutil.copymode(Path(new) / "config.json", path)  # safetensors lets nobody else read it
                 path.replace(folder / path.name)
 
 
