@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from tqdm import tqdm
 
-from sam_lsac.caching import layer_classes
-from sam_lsac.claims import ArmCost, Book, Context, Ledger, Verdict, judge, load_claims
+from bench.shown import Shown, first_of_each_tier, freezing_arms
+from sam_lsac.claims import Arm, ArmCost, Book, Context, Ledger, Verdict, judge, load_claims
 from sam_lsac.claims.collect import ledger
-from sam_lsac.costs import arm_cost, count_flops, speed_limit
-from sam_lsac.errors import InputError, ModelError
+from sam_lsac.costs import arm_cost, count_flops
+from sam_lsac.errors import InputError
 from sam_lsac.mixtures import Mixture, load_mixtures
 from sam_lsac.model import SAMAudio, load_model
-from sam_lsac.report import Extras, Player, Report, build_report, environment
-from sam_lsac.runs import Plan, RunSpec, Store, entropy_rates, execute, open_store, plan, resolve_arm
+from sam_lsac.report import Extras, Report, build_report, environment
+from sam_lsac.runs import Plan, entropy_rates, execute, open_store, plan, resolve_arm
 from sam_lsac.solver import parse_solver
 
 __all__ = ["Evidence", "Options", "gather", "prepare"]
@@ -30,9 +28,8 @@ EMBEDDED_SECONDS = 2.0
 #: The paper's count of SAM-Audio-Small is for ten seconds of audio; its prompt is not stated.
 PAPER_SECONDS = 10.0
 PAPER_TOKENS = 4
-#: What a report lets its reader hear.
-PLAYED_PER_TIER = 2
-PLAYED_ARMS = ("baseline", "lsac-balanced", "naive-12")
+#: The grid of freezes has many arms and judges nothing, so it takes fewer mixtures of each tier.
+GRID_PER_TIER = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +71,7 @@ class Evidence:
     ledger: Ledger
     context: Context
     extras: Extras
+    grid: Mapping[str, Arm]
     device: str
 
     def verdict(self, claim_id: str) -> Verdict:
@@ -84,7 +82,9 @@ class Evidence:
         """Gather the verdicts of these claims with everything that a reader needs beside them."""
         verdicts = [self.verdict(claim_id) for claim_id in claim_ids]
         seen = environment(self.context, self.ledger, device=self.device)
-        return build_report(self.book, verdicts, self.ledger, self.context, environment=seen, extras=self.extras)
+        return build_report(
+            self.book, verdicts, self.ledger, self.context, environment=seen, arms=self.grid, extras=self.extras
+        )
 
 
 class _Gathering:
@@ -100,8 +100,20 @@ class _Gathering:
         self.arms = tuple(dict.fromkeys(["baseline", *named]))
 
     @cached_property
+    def grid(self) -> Mapping[str, Arm]:
+        """The grid of freezes, where claims about freezing were asked for."""
+        freezes = any(edit["kind"] == "FreezeSelfAttention" for arm in self.arms for edit in self.book.arms[arm].edits)
+        return freezing_arms(self.book, self.model) if freezes else {}
+
+    @cached_property
     def plan(self) -> Plan:
-        return plan(self.book, self.mixtures, self.model, arms=self.arms, seeds=self.options.seeds)
+        seeds = self.options.seeds
+        planned = plan(self.book, self.mixtures, self.model, arms=self.arms, seeds=seeds)
+        if not self.grid:
+            return planned
+        few = first_of_each_tier(self.mixtures, GRID_PER_TIER)
+        grid = plan(replace(self.book, arms=self.grid), few, self.model, seeds=seeds)
+        return Plan(arms={**planned.arms, **grid.arms})
 
     @cached_property
     def n_tokens(self) -> int:
@@ -116,16 +128,18 @@ class _Gathering:
     def run(self) -> Evidence:
         with open_store(self.options.store, replay=self.options.replay) as store:
             missing = len(store.missing(self.plan))
+            shown = Shown(self.book, self.model, self.mixtures, self.plan)
             with tqdm(total=missing, unit="run", desc="computing", disable=not missing) as bar:
-                execute(self.plan, self.model, self.mixtures, store, progress=bar.update, keep=self._is_played)
+                execute(self.plan, self.model, self.mixtures, store, progress=bar.update, keep=shown.is_kept)
             scores = ledger(store, self.plan)
             rates = entropy_rates(store, self.plan)
-            extras = self._extras(store)
+            extras = shown.extras(store, replay=self.options.replay)
         return Evidence(
             book=self.book,
             ledger=scores,
             context=self._context(rates),
             extras=extras,
+            grid=self.grid,
             device=self.options.device,
         )
 
@@ -157,56 +171,6 @@ class _Gathering:
             text_tokens=self.n_tokens if arm.text else 0,
         )
         return ArmCost(**asdict(cost))
-
-    def _extras(self, store: Store) -> Extras:
-        try:
-            classes = layer_classes(self.model).as_dict()
-        except ModelError:
-            classes = {}
-        limits = {f"{s} s": speed_limit("small", seconds=s, text_tokens=PAPER_TOKENS) for s in (10, 30, 60)}
-        return Extras(
-            entropy=self._entropy(store),
-            classes={name: tuple(layers) for name, layers in classes.items()},
-            speed_limits=limits,
-            players=tuple(self._players(store)),
-        )
-
-    def _entropy(self, store: Store) -> dict[str, NDArray[np.float64]]:
-        """Mean entropy of the baseline [layers, steps] by tier."""
-        found: dict[str, list[NDArray[np.float64]]] = {}
-        specs = self.plan.arms["baseline"]
-        results = store.get({spec.key for spec in specs})
-        for spec in specs:
-            if "entropy" in results[spec.key].probes:
-                found.setdefault(spec.tier, []).append(np.asarray(results[spec.key].probes["entropy"]))
-        return {tier: np.mean(values, axis=0) for tier, values in found.items()}
-
-    def _players(self, store: Store) -> Iterator[Player]:
-        """The first mixtures of each tier, with what the arms made of them."""
-        by_id = {mixture.id: mixture for mixture in self.mixtures}
-        shown: dict[str, list[str]] = {}
-        for mixture in self.mixtures:
-            shown.setdefault(mixture.tier, []).append(mixture.id)
-        for name in [one for ids in shown.values() for one in ids[:PLAYED_PER_TIER]]:
-            mixture = by_id[name]
-            tracks = {"mixture": mixture.wave, "target": mixture.target}
-            for arm in PLAYED_ARMS:
-                spec = next((spec for spec in self.plan.arms.get(arm, ()) if spec.mixture == name), None)
-                wave = None if spec is None else store.array(spec.key, "target")
-                if wave is not None:
-                    tracks[arm] = wave
-            yield Player(
-                mixture=name,
-                tier=mixture.tier,
-                prompt=mixture.prompt,
-                sample_rate=self.model.sample_rate,
-                tracks=tracks,
-            )
-
-    def _is_played(self, spec: RunSpec) -> bool:
-        number = [mixture.id for mixture in self.mixtures if mixture.tier == spec.tier].index(spec.mixture)
-        played = {one.key for arm in PLAYED_ARMS for one in self.plan.arms.get(arm, ())}
-        return number < PLAYED_PER_TIER and spec.key in played
 
 
 def gather(options: Options, claim_ids: Sequence[str]) -> Evidence:

@@ -81,9 +81,9 @@ def _block_ratios(rng: np.random.Generator, arm: str, n: int) -> dict[tuple[str,
     if arm.startswith("gate-sweep"):
         grow = 0.5 * (int(arm[-2:]) - 1) / 14.0
     factors = {"mean": grow, "L01": 0.0 * grow, "L06": grow, "L09": 1.8 * grow}
-    return {
-        (arm, f"block_ratio/{layer}"): 4.0 * np.exp(factor + 0.06 * rng.standard_normal(n))
-        for layer, factor in factors.items()
+    means = {layer: 4.0 * np.exp(factor + 0.06 * rng.standard_normal(n)) for layer, factor in factors.items()}
+    return {(arm, f"block_ratio/{layer}"): values for layer, values in means.items()} | {
+        (arm, f"block_ratio_sum/{layer}"): 1.5 * values for layer, values in means.items()
     }
 
 

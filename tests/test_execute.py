@@ -396,7 +396,8 @@ class TestLedger:
     def test_it_has_a_row_for_each_arm_mixture_seed_and_metric(self, full, planned):
         made = ledger(full, planned)
         metrics = {"si_snr", "si_snri"}
-        ratios = {f"block_ratio/L{layer:02d}" for layer in range(4)} | {"block_ratio/mean"}
+        where = [f"L{layer:02d}" for layer in range(4)] + ["mean"]
+        ratios = {f"{form}/{name}" for form in ("block_ratio", "block_ratio_sum") for name in where}
         for arm in planned.arms:
             wanted = metrics | (ratios if planned.arms[arm][0].spans else set())
             rows = [row for row in made.rows if row.arm == arm]
@@ -432,15 +433,28 @@ class TestLedger:
     @pytest.mark.parametrize("arm", ["spans", "gate", "shuffled"])
     def test_block_ratios_are_means_over_steps_against_the_true_spans(self, full, planned, model, mixtures, arm):
         spec = planned.arms[arm][0]
-        ratios = self.probes(model, mixtures[0], spec, entropy=False, block_ratio=True).block_ratio[:, :, 0]
+        recorded = self.probes(model, mixtures[0], spec, entropy=False, block_ratio=True)
         rows = {
             row.metric: row.value
             for row in ledger(full, planned).rows
             if (row.arm, row.mixture, row.seed) == (arm, "clean-000", 0)
         }
-        for layer, ratio in enumerate(ratios.mean(dim=1)):
-            assert rows[f"block_ratio/L{layer:02d}"] == pytest.approx(float(ratio), rel=1e-4)
-        assert rows["block_ratio/mean"] == pytest.approx(float(ratios.mean()), rel=1e-4)
+        forms = {"block_ratio": recorded.block_ratio, "block_ratio_sum": recorded.block_ratio_sum}
+        for form, values in forms.items():
+            ratios = values[:, :, 0]
+            for layer, ratio in enumerate(ratios.mean(dim=1)):
+                assert rows[f"{form}/L{layer:02d}"] == pytest.approx(float(ratio), rel=1e-4)
+            assert rows[f"{form}/mean"] == pytest.approx(float(ratios.mean()), rel=1e-4)
+
+    def test_the_two_forms_of_the_block_ratio_differ_by_the_counts_of_their_pairs(self, model, store):
+        quarter = tiny_runs.mixture(spans=(("+", 0.0, 4 * tiny_runs.HOP / tiny_runs.RATE),))
+        one = plan(tiny_runs.book(), [quarter], model, arms=["spans"], metrics=("si_snr",))
+        execute(one, model, [quarter], store)
+        rows = {row.metric: row.value for row in ledger(store, one).rows}
+        within, across = 4**2 + 12**2, 2 * 4 * 12
+        for layer in range(4):  # one step's ratio scales by the counts, and so does their mean
+            scaled = rows[f"block_ratio/L{layer:02d}"] * within / across
+            assert rows[f"block_ratio_sum/L{layer:02d}"] == pytest.approx(scaled, rel=1e-6)
 
     def test_the_model_is_free_again_after_a_failure(self, model, mixtures, store):
         idle = {"idle": {"edits": ({"kind": "DeepCache", "interval": 1},)}}

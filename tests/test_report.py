@@ -217,6 +217,25 @@ def test_the_gates_sweep_has_15_points_per_metric_and_tier(report):
             assert np.allclose(sorted(one.x for one in mine), np.linspace(-1, 1, 15), atol=1e-6)
 
 
+def test_block_ratios_are_means_by_layer_arm_and_form() -> None:
+    ledger = simulated_ledger(BOOK)
+    report = built([], ledger)
+    arms = ["baseline-spans", "gate-open", "gate-open-shuffled"]
+    layers = sorted({row.metric.split("/")[1] for row in ledger.rows if row.metric.startswith("block_ratio/L")})
+    assert [(row.tier, row.layer) for row in report.tables.block_ratios] == [(t, x) for t in TIERS for x in layers]
+    for row in report.tables.block_ratios:
+        for form, values in {"block_ratio": row.means, "block_ratio_sum": row.sums}.items():
+            assert list(values) == arms
+            for arm, value in values.items():
+                mine = [
+                    one.value
+                    for one in ledger.rows
+                    if (one.metric, one.arm, one.tier) == (f"{form}/{row.layer}", arm, row.tier)
+                ]
+                assert value == pytest.approx(np.mean(mine))
+                assert row.n == len(mine)
+
+
 def test_a_grid_that_is_not_given_is_not_drawn():
     report = built([], simulated_ledger(BOOK, n=3))
     assert {(one.series, one.x) for one in report.tables.freezing} == {("stable", 4.0), ("fast", 8.0), ("fast", 12.0)}

@@ -117,20 +117,20 @@ def _published(table: Verdict | None, tier: str) -> dict[str, float]:
 
 
 def points(points_: Sequence[Point], *, tier: str, name: str, x_label: str, y_label: str) -> str:
-    """Return curves with intervals of one tier: classes of layers in colour, single layers in grey."""
+    """Return curves of one tier: classes of layers with intervals, single layers as thin grey lines."""
     figure, (axes,) = panel()
     axes.axhline(0.0, color=INKS["muted"], linewidth=0.6)
+    singles = 0
     for series, mine in _series(points_, tier):
-        ink = CLASS_INKS.get(series, "muted")
         x, y = [one.x for one in mine], [one.estimate for one in mine]
-        single = series not in CLASS_INKS
-        axes.plot(x, y, color=INKS[ink], linewidth=0.7 if single else 1.3, marker="" if single else "o", markersize=3.5)
-        if not single:
-            low, high = ([getattr(one, end) for one in mine] for end in ("low", "high"))
-            axes.vlines(x, low, high, color=INKS[ink], linewidth=0.8)
-        axes.annotate(
-            series, (x[0], y[0]), xytext=(4, 3), textcoords="offset points", fontsize=7, color=INKS[ink], ha="left"
-        )
+        if series not in CLASS_INKS:
+            axes.plot(x, y, color=INKS["muted"], linewidth=0.5, label="" if singles else "one layer")
+            singles += 1
+            continue
+        ink = INKS[CLASS_INKS[series]]
+        axes.plot(x, y, color=ink, linewidth=1.3, marker="o", markersize=3.5, label=series)
+        axes.vlines(x, *([getattr(one, end) for one in mine] for end in ("low", "high")), color=ink, linewidth=0.8)
+    axes.legend(frameon=False, fontsize=7, labelcolor=INKS["ink"])
     caption(axes, title=tier, x=x_label, y=y_label)
     return to_svg(figure, name=f"{name}-{tier}", label=f"{y_label} against {x_label}, on {tier}")
 

@@ -60,6 +60,17 @@ class SpeakerRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class BlockRatioRow:
+    """One layer on one tier: the mean Block Ratio of each arm with spans, in its form of means and of sums."""
+
+    tier: str
+    layer: str
+    n: int
+    means: Mapping[str, float]
+    sums: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Point:
     """One point of a curve: `x` is a step or a gate value, `series` the layers or the metric."""
 
@@ -80,6 +91,7 @@ class Tables:
     speakers: tuple[SpeakerRow, ...] = ()
     freezing: tuple[Point, ...] = ()
     gate: tuple[Point, ...] = ()
+    block_ratios: tuple[BlockRatioRow, ...] = ()
 
 
 def summarise(book: Book, ledger: Ledger, context: Context, *, arms: Mapping[str, Arm]) -> Tables:
@@ -99,6 +111,7 @@ def summarise(book: Book, ledger: Ledger, context: Context, *, arms: Mapping[str
         speakers=tuple(_speakers(ledger, tiers, arms=[arm for arm in shown if _has(ledger, arm)])),
         freezing=tuple(_freezing(arms.values(), ledger, tiers)),
         gate=tuple(_gate(arms.values(), ledger, tiers)),
+        block_ratios=tuple(_block_ratios(book, ledger)),
     )
 
 
@@ -187,6 +200,26 @@ def _freezing(arms: Iterable[Arm], ledger: Ledger, tiers: Sequence[str]) -> Iter
                     low=mean.low,
                     high=mean.high,
                     n=mean.n,
+                )
+
+
+def _block_ratios(book: Book, ledger: Ledger) -> Iterable[BlockRatioRow]:
+    """Return every layer under the arms whose Block Ratio some claim compares, baselines first."""
+    compared = [claim for claim in book.claims if claim.kind == "ratio-change"]
+    arms = list(dict.fromkeys(arm for claim in compared for arm in (*claim.baselines, *claim.arms)))
+    layers = sorted({row.metric.split("/")[1] for row in ledger.rows if row.metric.startswith("block_ratio/L")})
+    for tier in book.settings.tiers:
+        for layer in layers:
+            forms: dict[str, dict[str, float]] = {"block_ratio": {}, "block_ratio_sum": {}}
+            n = 0
+            for form, means in forms.items():
+                for arm in arms:
+                    pairs = ledger.paired(f"{form}/{layer}", arm=arm, baseline=arm, tier=tier)
+                    if pairs.n:
+                        means[arm], n = float(pairs.treated.mean()), pairs.n
+            if n:
+                yield BlockRatioRow(
+                    tier=tier, layer=layer, n=n, means=forms["block_ratio"], sums=forms["block_ratio_sum"]
                 )
 
 

@@ -7,6 +7,7 @@ computes nothing. The scores of a plan, arm by arm, are ``scored_runs(store, pla
 from sam_lsac.runs.arms import ResolvedArm, resolve_arm
 from sam_lsac.runs.calibrate import measure_entropy
 from sam_lsac.runs.execute import execute
+from sam_lsac.runs.noise_floor import decoder_noise
 from sam_lsac.runs.plan import Plan, RunSpec, plan
 from sam_lsac.runs.results import entropy_rates, scored_runs
 from sam_lsac.runs.sqlite import SQLiteStore, open_store
@@ -20,6 +21,7 @@ __all__ = [
     "RunSpec",
     "SQLiteStore",
     "Store",
+    "decoder_noise",
     "entropy_rates",
     "execute",
     "measure_entropy",

@@ -30,7 +30,8 @@ class ScoredRun:
     spec
         With the names of mixture, tier and group, and the seed.
     scores
-        By column: the metrics, and "block_ratio/L06", "block_ratio/mean" where the Block Ratio was recorded.
+        By column: the metrics, and "block_ratio/L06", "block_ratio/mean" where the Block Ratio was recorded; with
+        "block_ratio_sum" its form of sums instead of means.
     result
         All that was stored.
     """
@@ -111,15 +112,17 @@ def _check_pairing(plan: Plan, results: Mapping[str, RunResult], *, location: st
 
 
 def _block_ratios(result: RunResult) -> dict[str, Score]:
-    """The Block Ratio (mean form) of each layer, averaged over the recorded steps, and the mean over layers."""
+    """The Block Ratio of each layer, averaged over the recorded steps, and the mean over layers; both forms."""
     if "block_ratio" not in result.spec.record:
         return {}
     if "block_ratio" not in result.probes:
         reason = next((score.reason for score in result.scores.values() if score.reason), None)
         return {"block_ratio/mean": Score(math.nan, reason or "the Block Ratio was not recorded")}
-    ratios = np.asarray(result.probes["block_ratio"], dtype=np.float64).mean(axis=1)  # [layers]
-    named = {f"block_ratio/L{layer:02d}": ratio for layer, ratio in zip(result.probes["layers"], ratios, strict=True)}
-    named["block_ratio/mean"] = ratios.mean()
+    named: dict[str, float] = {}
+    for form in ("block_ratio", "block_ratio_sum"):
+        ratios = np.asarray(result.probes[form], dtype=np.float64).mean(axis=1)  # [layers]
+        named |= {f"{form}/L{layer:02d}": r for layer, r in zip(result.probes["layers"], ratios, strict=True)}
+        named[f"{form}/mean"] = ratios.mean()
     return {name: _score(float(ratio)) for name, ratio in named.items()}
 
 
