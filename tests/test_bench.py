@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -95,3 +96,60 @@ def test_the_public_names_are_complete_and_exist() -> None:
     assert sorted(sam_lsac.__all__) == sorted(set(sam_lsac.__all__))
     public = {n for n, v in vars(sam_lsac).items() if not n.startswith("_") and not isinstance(v, ModuleType)}
     assert public == set(sam_lsac.__all__)
+
+
+FOREIGN = """
+import importlib.util
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from sam_lsac.claims import Verdict
+
+spec = importlib.util.spec_from_file_location("suite", {conftest!r})
+suite = sys.modules["suite"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(suite)
+pytest_generate_tests, verdict = suite.pytest_generate_tests, suite.verdict
+
+
+@pytest.fixture(scope="session")
+def evidence():
+    judged = Verdict(claim_id="XX1", status={status!r}, reason="because", findings=(), n=4, n_dropped=0)
+    claim = SimpleNamespace(known_refutation=lambda context: {known!r})
+    return SimpleNamespace(book={{"XX1": claim}}, context=None, verdict=lambda claim_id: judged)
+"""
+JUDGED = """
+import pytest
+
+
+@pytest.mark.claims("XX1")
+def test_a_claim(verdict):
+    verdict.must_be_supported()
+"""
+
+
+@pytest.mark.parametrize(
+    ("status", "known", "outcome"),
+    [
+        ("supported", "", "1 passed"),
+        ("refuted", "", "1 failed"),
+        ("inconclusive", "", "1 skipped"),
+        ("not run", "", "1 skipped"),
+        ("refuted", "it fails here", "1 xfailed"),
+        ("supported", "it fails here", "1 failed"),  # a known refutation that starts to hold must be seen
+        ("inconclusive", "it fails here", "1 skipped"),
+    ],
+)
+def test_how_a_verdict_becomes_an_outcome(status: str, known: str, outcome: str, tmp_path: Path) -> None:
+    conftest = FOREIGN.format(conftest=str(ROOT / "conftest.py"), status=status, known=known)
+    (tmp_path / "conftest.py").write_text(conftest, encoding="utf-8")
+    (tmp_path / "test_it.py").write_text(JUDGED, encoding="utf-8")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n  claims\n  claim\n", encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", str(tmp_path), "-q", "-p", "no:cacheprovider"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    finished = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+    assert finished.stdout.rstrip().rpartition("\n")[2].startswith(outcome), finished.stdout + finished.stderr
+    assert finished.returncode == outcome.endswith(" failed")

@@ -128,13 +128,14 @@ def test_what_the_noise_floor_refuses(model, n_latents, seeds, words) -> None:
 
 
 @pytest.mark.parametrize(("claims", "with_grid"), [(["SS4"], False), (["SS1"], True)])
-def test_the_grid_is_run_where_freezing_is_judged(model, mixtures, tmp_path, claims, with_grid) -> None:
+def test_the_grid_is_run_where_freezing_is_judged(model, mixtures, tmp_path, monkeypatch, claims, with_grid) -> None:
+    monkeypatch.setattr("bench.evidence.GRID_PER_TIER", 1)
     book = load_claims(CLAIMS)
     options = Options(
         book=book,
         model=model,
         device="cpu",
-        mixtures=mixtures[:1],
+        mixtures=mixtures[:2],
         store=tmp_path / "runs.sqlite",
         replay=False,
         seeds=(0,),
@@ -142,5 +143,6 @@ def test_the_grid_is_run_where_freezing_is_judged(model, mixtures, tmp_path, cla
     evidence = gather(options, claims)
     assert bool(evidence.grid) == with_grid
     arms = {row.arm for row in evidence.ledger.rows}
-    assert ("freezing/fast/8" in arms) == with_grid
+    gridded = {row.mixture for row in evidence.ledger.rows if row.arm == "freezing/fast/8"}
+    assert gridded == ({"clean-000"} if with_grid else set())
     assert set(evidence.grid) <= arms
