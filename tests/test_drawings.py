@@ -1,0 +1,49 @@
+"""The embedded checkpoint's figures show its data, and the committed ones were drawn from the committed data."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+
+from fixtures.draw_embedded import CLASSES, FOLDER, LOGS, draw_entropy, draw_training, source_digest
+
+
+@pytest.mark.parametrize(
+    ("figure", "sources"), [("entropy.svg", [CLASSES]), ("training.svg", [FOLDER / name for name in LOGS])]
+)
+def test_the_committed_figure_was_drawn_from_the_committed_data(figure, sources) -> None:
+    assert f"sha256:{source_digest(sources)}" in (FOLDER / figure).read_text(encoding="utf-8")
+
+
+def test_every_layer_has_a_curve_through_all_its_steps(tmp_path) -> None:
+    found = {"stable": [1], "moderate": [], "fast": [0, 2], "n_mixtures": 3}
+    found["entropy"] = [[1.0, 2.0, 3.0], [3.0, 2.0, 2.0], [0.5, 0.4, 0.3]]
+    (tmp_path / "classes.json").write_text(json.dumps(found), encoding="utf-8")
+    draw_entropy(tmp_path / "classes.json", tmp_path / "figure.svg")
+    svg = (tmp_path / "figure.svg").read_text(encoding="utf-8")
+    for layer, colour in ((0, "#c4561a"), (1, "#1f6fb2"), (2, "#c4561a")):
+        assert re.search(rf"fill: {colour}[^>]*>L{layer:02d}<", svg)
+    curves = re.findall(r'<path d="((?:[ML] [\d.]+ [\d.]+ ?\n?){3})" clip-path', svg)
+    assert len(curves) == 3
+    first = [float(value) for value in re.findall(r"[ML] [\d.]+ ([\d.]+)", curves[0])]  # stable is drawn first
+    assert first[0] < first[1] == first[2]  # down the page is less
+
+
+def test_runs_follow_each_other(tmp_path) -> None:
+    header = "step,error_at_0.01,si_snr_improvement_db\n"
+    logs = []
+    for name, text in {"a.csv": "100,0.5,\n200,0.4,1.0\n", "b.csv": "50,0.3,2.0\n"}.items():
+        logs.append(tmp_path / name)
+        logs[-1].write_text(header + text, encoding="utf-8")
+    draw_training(logs, tmp_path / "figure.svg")
+    svg = (tmp_path / "figure.svg").read_text(encoding="utf-8")
+    assert "run 2" in svg
+    assert "run 3" in svg
+    assert f"sha256:{source_digest(logs)}" in svg
+    marks = [float(x) for x in re.findall(r'<use xlink:href="#\w+" x="([\d.]+)" y="[\d.]+" style="fill: #', svg)]
+    errors, legend, improvements = marks[:3], marks[3:5], marks[5:]
+    assert errors == sorted(set(errors))
+    assert legend[0] == legend[1]
+    assert improvements == errors[1:]  # the first row was not solved
