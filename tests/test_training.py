@@ -18,6 +18,7 @@ from fixtures.prompts import Prompts
 from fixtures.train_embedded import Recipe, Run, learning_rate_at, main
 from fixtures.training_data import VALIDATION_SPEAKERS, Sampler
 from sam_lsac.model import load_model
+from sam_lsac.model.checkpoint import save_checkpoint
 from sam_lsac.model.config import MDCTConfig
 
 SOURCES = Path(__file__).parents[1] / "fixtures" / "mixtures"
@@ -121,8 +122,8 @@ def test_an_interrupted_run_continues_to_the_bit(corpus: Corpus, tmp_path: Path)
 
 def test_a_run_at_another_scale_starts_as_the_same_network(corpus: Corpus, tmp_path: Path) -> None:
     first, larger = Run(SMALL, corpus), Run(replace(SMALL, shape_std=16.0, gain_std=20.0), corpus)
-    first.save(tmp_path / "snapshot.pt")
-    larger.start_from(tmp_path / "snapshot.pt")
+    save_checkpoint(first.average, tmp_path / "checkpoint")
+    larger.start_from(tmp_path / "checkpoint")
     examples = first._validation.draw(1, (0, 2))
     (x1, conditions), (x1_larger, conditions_larger) = (run._encode(run.average, examples) for run in (first, larger))
     noise, time = torch.randn(x1.shape, generator=torch.Generator().manual_seed(0)), torch.full((x1.size(0),), 0.3)

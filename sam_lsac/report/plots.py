@@ -129,7 +129,9 @@ def points(points_: Sequence[Point], *, tier: str, name: str, x_label: str, y_la
             continue
         ink = INKS[CLASS_INKS[series]]
         axes.plot(x, y, color=ink, linewidth=1.3, marker="o", markersize=3.5, label=series)
-        axes.vlines(x, *([getattr(one, end) for one in mine] for end in ("low", "high")), color=ink, linewidth=0.8)
+        for one in mine:
+            if one.low is not None and one.high is not None:
+                axes.plot([one.x, one.x], [one.low, one.high], color=ink, linewidth=0.8)
     axes.legend(frameon=False, fontsize=7, labelcolor=INKS["ink"])
     caption(axes, title=tier, x=x_label, y=y_label)
     return to_svg(figure, name=f"{name}-{tier}", label=f"{y_label} against {x_label}, on {tier}")
