@@ -7,26 +7,36 @@ import json
 import sys
 from pathlib import Path
 
+import torch
 from tqdm import tqdm
 
-from sam_lsac.caching import classify_layers
+from sam_lsac.caching import LEVELS, LSAC, classify_layers, layer_classes
 from sam_lsac.errors import InputError, SamLsacError
+from sam_lsac.files import CHANNELS, separate_file
 from sam_lsac.interventions import entropy_rates
 from sam_lsac.mixtures import load_mixtures
 from sam_lsac.model import load_model
 from sam_lsac.report.compare import compare
 from sam_lsac.runs import measure_entropy
+from sam_lsac.separate import Span
+from sam_lsac.solver import parse_solver
 
 __all__ = ["main"]
 
 #: The embedded checkpoint hears a fixed excerpt of each cached mixture.
 _EMBEDDED_SECONDS = 2.0
+#: What other checkpoints separate at once, unless told otherwise.
+_WINDOW_SECONDS = 30.0
+#: Layers of the model whose classes the paper splits at the median.
+_PAPER_LAYERS_HALVED = 22
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; errors of the library are one line on standard error, and exit code 2."""
     parser = argparse.ArgumentParser(prog="python -m sam_lsac", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
+    _add_separate(commands)
     _add_calibrate(commands)
     _add_report(commands)
     options = parser.parse_args(arguments)
@@ -38,12 +48,95 @@ def main(arguments: list[str] | None = None) -> int:
     return code
 
 
+def _add_separate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("separate", help="separate a file into what a prompt names and the rest")
+    parser.add_argument("file", type=Path, help="audio of any format of libsndfile, any rate, length and channels")
+    parser.add_argument("--model", default="embedded", help="embedded, a checkpoint folder, or a hub id")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", choices=tuple(_DTYPES), default="float32", help="of the transformer")
+    parser.add_argument("--prompt", required=True, help="lower-case noun and verb, such as 'man speaking'")
+    parser.add_argument(
+        "--span",
+        nargs=3,
+        action="append",
+        metavar=("SIGN", "START", "END"),
+        help="seconds in which the target is active (+) or not (-), such as + 0.5 1.2; may be repeated",
+    )
+    parser.add_argument("--solver", default="euler:16", help="euler:N, midpoint:N or ab2:N steps (default %(default)s)")
+    parser.add_argument("--lsac", choices=tuple(LEVELS), help="cache the attention of layers that settle early")
+    parser.add_argument("--cache-mb", type=float, help="most megabytes that the cached matrices may take")
+    parser.add_argument("--channels", choices=CHANNELS, default="each", help="separate each channel, or their mean")
+    parser.add_argument(
+        "--window",
+        type=float,
+        metavar="SECONDS",
+        help=f"separate at most this at once (default {_WINDOW_SECONDS:g}; {_EMBEDDED_SECONDS:g} for embedded)",
+    )
+    parser.add_argument("--overlap", type=float, metavar="SECONDS", help="of windows (default: a tenth of a window)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--overwrite", action="store_true", help="replace output files that are there")
+    parser.add_argument("--out", type=Path, required=True, help="folder for STEM.target.wav and STEM.residual.wav")
+    parser.set_defaults(run=_separate)
+
+
+def _separate(options: argparse.Namespace) -> int:
+    solver = parse_solver(options.solver)
+    spans = [_span(*given) for given in options.span] if options.span else None
+    if options.cache_mb is not None and options.lsac is None:
+        raise InputError("--cache-mb limits the cache of --lsac; name a level of --lsac too.")
+    model = load_model(options.model, device=options.device, dtype=_DTYPES[options.dtype])
+    edits = []
+    if options.lsac:
+        schedule = LSAC.of(layer_classes(model), level=options.lsac, n_steps=solver.n_steps)
+        edits = [schedule.edit(max_bytes=None if options.cache_mb is None else round(options.cache_mb * 1e6))]
+    window_s = options.window
+    if window_s is None:
+        window_s = _EMBEDDED_SECONDS if model.name == "embedded" else _WINDOW_SECONDS
+    with tqdm(unit="step", leave=False) as bar:
+        found = separate_file(
+            model,
+            options.file,
+            options.out,
+            prompt=options.prompt,
+            spans=spans,
+            solver=solver,
+            edits=edits,
+            seed=options.seed,
+            channels=options.channels,
+            window_s=window_s,
+            overlap_s=window_s / 10 if options.overlap is None else options.overlap,
+            overwrite=options.overwrite,
+            on_start=bar.reset,
+            on_step=bar.update,
+        )
+    print(f"target    {found.target}\nresidual  {found.residual}")
+    print(
+        f"{found.audio_s:.2f} s of audio, {found.n_channels} x {found.n_windows} windows, in {found.wall_s:.1f} s: "
+        f"real-time factor {found.real_time_factor:.2f}"
+    )
+    print(f"{found.flops / 1e9:.1f} GFLOPs, {found.flops_saved:.1%} saved")
+    return 0
+
+
+def _span(sign: str, start: str, end: str) -> Span:
+    try:
+        return sign, float(start), float(end)
+    except ValueError:
+        raise InputError(f"--span {sign} {start} {end}: start and end are seconds, such as --span + 0.5 1.2.") from None
+
+
 def _add_calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("calibrate", help="class a checkpoint's layers by how early their attention settles")
     parser.add_argument("--model", default="embedded", help="embedded, a checkpoint folder, or a hub id")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--mixtures", default="embedded", help="embedded, or a folder; its calibration subset is used")
     parser.add_argument("--mixtures-per-tier", type=int, default=8)
+    parser.add_argument(
+        "--ways",
+        type=int,
+        choices=(2, 3),
+        help=f"classes: 3, or 2 at the median (default 3; 2 for {_PAPER_LAYERS_HALVED} layers, as the paper has it)",
+    )
     parser.add_argument("--out", type=Path, required=True, help="file to write, such as CHECKPOINT/layer_classes.json")
     parser.set_defaults(run=_calibrate)
 
@@ -62,7 +155,8 @@ def _calibrate(options: argparse.Namespace) -> int:
     with tqdm(total=len(mixtures), unit="mixture") as bar:
         entropy = measure_entropy(model, mixtures, progress=bar.update)
     rates = entropy_rates(entropy).tolist()
-    classes = classify_layers(rates).as_dict()
+    ways = options.ways or (2 if len(rates) == _PAPER_LAYERS_HALVED else 3)
+    classes = classify_layers(rates, ways=ways).as_dict()
     found = classes | {
         "rates": [round(rate, 6) for rate in rates],
         "entropy": [[round(value, 5) for value in layer] for layer in entropy.mean(dim=2).tolist()],

@@ -20,7 +20,7 @@ from sam_lsac.model import Conditions, SAMAudio
 from sam_lsac.model.velocity import PreparedVelocity
 from sam_lsac.solver import Euler, Solver, SolverState
 
-__all__ = ["Separation", "decode", "draw_noise", "separate", "solve_batch"]
+__all__ = ["Separation", "Span", "check_request", "decode", "draw_noise", "separate", "solve_batch"]
 
 SHORTEST_S = 0.1
 LOWEST_RATE_HZ = 1000  # below it, what was given is most likely in kilohertz
@@ -56,6 +56,8 @@ def separate(
     solver: Solver | None = None,
     edits: Sequence[Edit] = (),
     seed: int = 0,
+    noise: Tensor | None = None,
+    on_step: Callable[[int, SolverState], None] | None = None,
 ) -> Separation:
     """Separate a wave into what a prompt names and the rest.
 
@@ -77,11 +79,15 @@ def separate(
         Interventions and caches, attached for this solve.
     seed
         Of the noise, and of the watermark's message where the codec writes one.
+    noise
+        State at t = 0, [T, 2 C], in place of the seed's.
+    on_step
+        Called after each solver step with its number, from 1, and the state.
 
     Raises
     ------
     InputError
-        If the wave, rate, prompt, spans or seed cannot be used.
+        If the wave, rate, prompt, spans, seed or noise cannot be used.
     ModelError
         If the model is not sam_lsac's own class.
     EditError
@@ -98,14 +104,14 @@ def separate(
         )
     sample_rate = _checked_rate(sample_rate)
     samples = _checked_wave(wave, sample_rate)
-    _check_request(prompt, spans, duration_s=samples.size / sample_rate)
+    check_request(prompt, spans, duration_s=samples.size / sample_rate)
     _check_seed(seed)
     at_model_rate = torch.from_numpy(resample(samples, sample_rate, model.sample_rate).astype(np.float32))
     with torch.inference_mode():
         conditions = model.conditions(at_model_rate[None].to(model.proj.weight.device), [prompt], [spans])
         _, n_frames, width = conditions.audio_features.shape
-        noise = draw_noise((n_frames, width), seed)[None]
-        latents = solve_batch(model, conditions, noise, solver=solver or Euler(16), edits=edits)
+        start = (draw_noise((n_frames, width), seed) if noise is None else noise)[None]
+        latents = solve_batch(model, conditions, start, solver=solver or Euler(16), edits=edits, on_step=on_step)
         target, residual = decode(model, latents, seeds=[seed])
     waves = (_at_rate(one[0], model.sample_rate, sample_rate, samples.size) for one in (target, residual))
     return Separation(target=next(waves), residual=next(waves), sample_rate=sample_rate)
@@ -269,7 +275,8 @@ def _checked_wave(wave: ArrayLike | Tensor, sample_rate: int) -> NDArray[np.floa
     return samples
 
 
-def _check_request(prompt: str, spans: Sequence[Span] | None, *, duration_s: float) -> None:
+def check_request(prompt: str, spans: Sequence[Span] | None, *, duration_s: float) -> None:
+    """Raise InputError where the prompt names nothing or a span does not lie within the wave."""
     if not isinstance(prompt, str) or not prompt.strip():
         raise InputError(
             f"The prompt {prompt!r} names nothing; give a lower-case noun and verb, such as 'man speaking'."

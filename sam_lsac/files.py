@@ -1,0 +1,237 @@
+"""Separation of an audio file into two WAV files, with what it took."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soundfile
+from numpy.typing import NDArray
+
+from sam_lsac.costs import count_flops
+from sam_lsac.errors import InputError
+from sam_lsac.interventions import Edit
+from sam_lsac.model import SAMAudio
+from sam_lsac.separate import SILENCE_RMS, Span
+from sam_lsac.solver import Euler, Solver
+from sam_lsac.windows import separate_windows, windows_of
+
+__all__ = ["CHANNELS", "FileSeparation", "separate_file"]
+
+#: What becomes of several channels: each is separated by itself, or their mean is.
+CHANNELS = ("each", "mix")
+
+_BLOCK_S = 5.0
+_BYTES = 4  # of a sample in the files written
+_LARGEST_WAV = 2**32 - 2**16  # a WAV file counts its bytes in 32 bits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileSeparation:
+    """What `separate_file` did.
+
+    Parameters
+    ----------
+    target, residual
+        The files written: 32-bit floating-point WAV of the input's rate and length.
+    n_channels
+        In each of them.
+    n_windows
+        Solved, for every channel.
+    audio_s, wall_s
+        Duration of the audio, and the time that separating and writing took, in seconds.
+    flops, plain_flops
+        Floating-point operations of the network in all solves, and what they would be without edits.
+    """
+
+    target: Path
+    residual: Path
+    n_channels: int
+    n_windows: int
+    audio_s: float
+    wall_s: float
+    flops: float
+    plain_flops: float
+
+    @property
+    def real_time_factor(self) -> float:
+        """Seconds of work for a second of audio; below 1 is faster than real time."""
+        return self.wall_s / self.audio_s
+
+    @property
+    def flops_saved(self) -> float:
+        """Fraction of the operations that the edits saved."""
+        return 1 - self.flops / self.plain_flops
+
+
+def separate_file(
+    model: SAMAudio,
+    path: Path,
+    folder: Path,
+    *,
+    prompt: str,
+    spans: Sequence[Span] | None = None,
+    solver: Solver | None = None,
+    edits: Sequence[Edit] = (),
+    seed: int = 0,
+    channels: str = "each",
+    window_s: float,
+    overlap_s: float,
+    overwrite: bool = False,
+    on_start: Callable[[int], None] | None = None,
+    on_step: Callable[[], None] | None = None,
+) -> FileSeparation:
+    """Separate a file into ``STEM.target.wav`` and ``STEM.residual.wav``.
+
+    Audio is read, separated and written in parts, so the memory is that of one window whatever the length. Both files
+    appear when they are complete; after an error there is neither.
+
+    Parameters
+    ----------
+    model
+        Of ``load_model``.
+    path
+        Any format, rate, length and number of channels that libsndfile reads.
+    folder
+        Where the files go; made where it is missing.
+    prompt, spans, solver, edits, seed
+        As for ``separate``. All channels start from the same noise, so that their image stays together.
+    channels
+        "each" separates every channel by itself, "mix" their mean.
+    window_s, overlap_s
+        Of the windows, see ``separate_windows``.
+    overwrite
+        Replace files that are there.
+    on_start
+        Called with the number of solver steps ahead. Silent windows take none.
+    on_step
+        Called after each of them.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is silent, too short or holds NaN, an output is already there, or an option or the
+        request is not possible.
+    ModelError, EditError, CacheError
+        As ``separate`` does.
+    """
+    if channels not in CHANNELS:
+        raise InputError(f"channels = {channels!r} is unknown; it is one of {', '.join(CHANNELS)}.")
+    solver = solver or Euler(16)
+    outputs = [folder / f"{path.stem}.{name}.wav" for name in ("target", "residual")]
+    for output in outputs:
+        if output.exists() and not overwrite:
+            raise InputError(f"{output} is already there; name another folder, or allow to overwrite it.")
+    with _opened(path) as file:
+        n_samples, rate, n_channels = file.frames, file.samplerate, 1 if channels == "mix" else file.channels
+    if n_samples * n_channels * _BYTES > _LARGEST_WAV:
+        raise InputError(f"{path} is longer than a WAV file can hold ({_LARGEST_WAV} bytes); cut it into parts.")
+    _check_samples(path)
+    began = time.perf_counter()
+    windows = windows_of(model, n_samples=n_samples, sample_rate=rate, window_s=window_s, overlap_s=overlap_s)
+    if on_start is not None:
+        on_start(len(windows) * n_channels * solver.n_steps)
+    streams = [
+        separate_windows(
+            model,
+            _blocks(path, None if channels == "mix" else channel),
+            n_samples=n_samples,
+            sample_rate=rate,
+            prompt=prompt,
+            spans=spans,
+            solver=solver,
+            edits=edits,
+            seed=seed,
+            window_s=window_s,
+            overlap_s=overlap_s,
+            on_step=None if on_step is None else lambda *_: on_step(),
+        )
+        for channel in range(n_channels)
+    ]
+    with _complete_files(outputs, rate, n_channels) as (target, residual):
+        for parts in zip(*streams, strict=True):
+            target.write(np.stack([part.target for part in parts], axis=1))
+            residual.write(np.stack([part.residual for part in parts], axis=1))
+    tokens = int(model.text_encoder([prompt])[1].sum()) if model.text_encoder is not None else 0
+    seconds = [(window.stop - window.start) / model.sample_rate for window in windows]
+
+    def total(of: Sequence[Edit]) -> float:
+        counts = {
+            one: count_flops(model, seconds=one, text_tokens=tokens, edits=of, solver=solver).total
+            for one in set(seconds)
+        }
+        return n_channels * sum(counts[one] for one in seconds)
+
+    return FileSeparation(
+        target=outputs[0],
+        residual=outputs[1],
+        n_channels=n_channels,
+        n_windows=len(windows),
+        audio_s=n_samples / rate,
+        wall_s=time.perf_counter() - began,
+        flops=total(edits),
+        plain_flops=total(()),
+    )
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
+    if not path.is_file():
+        raise InputError(f"{path} is missing; correct the path.")
+    try:
+        with soundfile.SoundFile(path) as file:
+            yield file
+    except soundfile.SoundFileError as error:
+        raise InputError(f"{path} does not decode as audio ({error}); convert it to WAV or FLAC.") from error
+
+
+def _blocks(path: Path, channel: int | None) -> Iterator[NDArray[np.float64]]:
+    """Parts of one channel, or of the mean of all where ``channel`` is None."""
+    with _opened(path) as file:
+        for block in file.blocks(round(_BLOCK_S * file.samplerate), dtype="float64", always_2d=True):
+            yield block.mean(axis=1) if channel is None else np.ascontiguousarray(block[:, channel])
+
+
+def _check_samples(path: Path) -> None:
+    """One pass before anything is separated, so that a fault at the end costs no hours."""
+    sounds = False
+    for block in _blocks(path, None):
+        if not np.isfinite(block).all():
+            raise InputError(f"{path} holds NaN or infinite samples; repair them or cut them out.")
+        sounds = sounds or bool(block.std() >= SILENCE_RMS)
+    if not sounds:
+        raise InputError(
+            f"{path} is silent or empty; there is nothing to separate. Give a file in which something sounds."
+        )
+
+
+@contextlib.contextmanager
+def _complete_files(
+    outputs: Sequence[Path], sample_rate: int, n_channels: int
+) -> Iterator[tuple[soundfile.SoundFile, ...]]:
+    """Files that take their names when all are written, in the folder where they belong."""
+    outputs[0].parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        partial: list[Path] = []
+        files = []
+        for output in outputs:
+            handle, name = tempfile.mkstemp(prefix=f".{output.name}-", suffix=".wav", dir=output.parent)
+            os.close(handle)
+            partial.append(Path(name))
+            stack.callback(Path(name).unlink, missing_ok=True)
+            files.append(
+                stack.enter_context(
+                    soundfile.SoundFile(name, "w", samplerate=sample_rate, channels=n_channels, subtype="FLOAT")
+                )
+            )
+        yield tuple(files)
+        for file, complete, output in zip(files, partial, outputs, strict=True):
+            file.close()
+            complete.chmod(0o644)
+            complete.replace(output)

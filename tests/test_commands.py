@@ -1,0 +1,278 @@
+"""The commands: what they write and print, and that an error is one line, exit code 2, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+import soundfile
+
+from sam_lsac import files, windows
+from sam_lsac.__main__ import main
+from sam_lsac.caching import LSAC
+from sam_lsac.costs import count_flops
+from sam_lsac.errors import CacheError
+from sam_lsac.mixtures.audio import resample
+from sam_lsac.model import load_model
+from sam_lsac.model.checkpoint import save_checkpoint
+from sam_lsac.model.config import SAMAudioConfig
+from sam_lsac.model.sam_audio import SAMAudio
+from sam_lsac.separate import separate
+from sam_lsac.solver import AB2, Euler
+from tests import tiny_models, tiny_runs
+
+RATE = tiny_runs.RATE
+PROMPT = "dog barking"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("checkpoint")
+    save_checkpoint(tiny_runs.model(), folder)
+    return folder
+
+
+@pytest.fixture
+def recording(tmp_path):
+    """Write noise to a file: seconds, rate, channels."""
+
+    def write(seconds=0.5, sample_rate=RATE, channels=1, name="in.wav"):
+        wave = np.random.default_rng(0).normal(0.0, 0.1, (round(seconds * sample_rate), channels))
+        soundfile.write(tmp_path / name, wave, sample_rate, subtype="FLOAT" if name.endswith("wav") else "PCM_16")
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture
+def command(checkpoint, tmp_path, capsys):
+    """Run ``separate``; exit code, standard output and standard error."""
+
+    def run(path, *options, model=checkpoint, prompt=PROMPT):
+        out = ["--out", str(tmp_path / "out")]
+        code = main(["separate", str(path), "--model", str(model), "--prompt", prompt, *out, *options])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return run
+
+
+def written(folder, name="in"):
+    return [soundfile.read(folder / f"{name}.{part}.wav", always_2d=True) for part in ("target", "residual")]
+
+
+class TestSeparate:
+    def test_a_file_of_one_window_holds_what_separate_gives(self, command, recording, checkpoint, tmp_path):
+        path = recording()
+        span = ("+", 0.1, 0.3)
+        code, *_ = command(path, "--solver", "ab2:3", "--seed", "4", "--span", "+", "0.1", "0.3")
+        wave = soundfile.read(path)[0]
+        wanted = separate(
+            load_model(checkpoint), wave, sample_rate=RATE, prompt=PROMPT, spans=[span], solver=AB2(3), seed=4
+        )
+        assert code == 0
+        for (found, rate), whole in zip(written(tmp_path / "out"), (wanted.target, wanted.residual), strict=True):
+            assert rate == RATE
+            np.testing.assert_array_equal(found[:, 0], whole)
+
+    @pytest.mark.parametrize(
+        ("name", "sample_rate", "channels"),
+        [("in.wav", 44100, 2), ("in.flac", 16000, 1), ("in.wav", 22050, 3), ("in.wav", 8000, 2)],
+    )
+    @pytest.mark.parametrize("how", ["each", "mix"])
+    def test_any_rate_length_and_number_of_channels(
+        self, command, recording, tmp_path, name, sample_rate, channels, how
+    ):
+        path = recording(1.0371, sample_rate, channels, name)
+        options = ("--solver", "euler:1", "--channels", how, "--window", "0.4", "--overlap", "0.1")
+        code, out, _ = command(path, *options)
+        n_samples = soundfile.info(path).frames
+        assert code == 0
+        assert [found.shape for found, _ in written(tmp_path / "out")] == [
+            (n_samples, 1 if how == "mix" else channels)
+        ] * 2
+        assert {rate for _, rate in written(tmp_path / "out")} == {sample_rate}
+        assert f"{1 if how == 'mix' else channels} x 4 windows" in out
+
+    def test_each_channel_is_separated_by_itself_from_the_same_noise(self, command, recording, tmp_path):
+        path = recording(channels=2)
+        wave = soundfile.read(path)[0]
+        command(path, "--solver", "euler:2")
+        both = written(tmp_path / "out")[0][0]
+        for channel in (0, 1):
+            soundfile.write(tmp_path / "one.wav", wave[:, channel], RATE, subtype="FLOAT")
+            command(tmp_path / "one.wav", "--solver", "euler:2", "--overwrite")
+            np.testing.assert_array_equal(written(tmp_path / "out", "one")[0][0][:, 0], both[:, channel])
+
+    def test_the_mix_is_the_mean_of_the_channels(self, command, recording, tmp_path):
+        path = recording(channels=2)
+        soundfile.write(tmp_path / "one.wav", soundfile.read(path)[0].mean(axis=1), RATE, subtype="DOUBLE")
+        command(path, "--solver", "euler:2", "--channels", "mix")
+        command(tmp_path / "one.wav", "--solver", "euler:2")
+        np.testing.assert_array_equal(written(tmp_path / "out")[0][0], written(tmp_path / "out", "one")[0][0])
+
+    def test_lsac_acts_and_its_saving_is_counted(self, command, recording, checkpoint, tmp_path):
+        path, model = recording(), load_model(checkpoint)
+        command(path, "--solver", "euler:8")
+        plain = written(tmp_path / "out")[0][0]
+        code, out, _ = command(path, "--solver", "euler:8", "--lsac", "aggressive", "--overwrite")
+        cached = written(tmp_path / "out")[0][0]
+        assert code == 0
+        assert 0 < np.abs(cached - plain).max() < np.abs(plain).max()
+        tokens = int(model.text_encoder([PROMPT])[1].sum())
+        edits = [LSAC.aggressive(model, n_steps=8).edit()]
+        totals = [
+            count_flops(model, seconds=0.5, text_tokens=tokens, edits=one, solver=Euler(8)).total for one in (edits, [])
+        ]
+        assert f"{totals[0] / 1e9:.1f} GFLOPs, {1 - totals[0] / totals[1]:.1%} saved" in out
+        assert totals[0] < totals[1]
+
+    def test_the_real_time_factor_is_work_over_audio(self, command, recording, monkeypatch):
+        clock = iter([10.0, 11.0])
+        monkeypatch.setattr(files.time, "perf_counter", lambda: next(clock))
+        _, out, _ = command(recording(0.5), "--solver", "euler:1")
+        assert "0.50 s of audio, 1 x 1 windows, in 1.0 s: real-time factor 2.00" in out
+
+    def test_progress_counts_every_solver_step(self, checkpoint, recording, tmp_path):
+        counts = {"ahead": 0, "done": 0}
+        files.separate_file(
+            load_model(checkpoint),
+            recording(1.0, channels=2),
+            tmp_path / "out",
+            prompt=PROMPT,
+            solver=Euler(3),
+            window_s=0.4,
+            overlap_s=0.1,
+            on_start=lambda n: counts.update(ahead=n),
+            on_step=lambda: counts.update(done=counts["done"] + 1),
+        )
+        assert counts == {"ahead": 2 * 3 * 3, "done": 2 * 3 * 3}
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        ("options", "match"),
+        [
+            (["--solver", "rk4:3"], r"write a method and its steps"),
+            (["--span", "*", "0", "0.2"], r"must be .* correct it or leave it out"),
+            (["--span", "+", "0", "x"], r"such as --span \+ 0.5 1.2"),
+            (["--span", "+", "0.2", "0.9"], r"the end of the wave"),
+            (["--seed", "-1"], r"give one such as 0"),
+            (["--cache-mb", "5"], r"name a level of --lsac too"),
+            (["--lsac", "safe", "--cache-mb", "0"], r"leaves room for nothing"),
+            (["--lsac", "safe", "--cache-mb", "0.0001"], r"or raise max_bytes"),
+            (["--lsac", "safe", "--solver", "euler:1"], r"use more steps"),
+            (["--window", "0"], r"use longer windows"),
+            (["--overlap", "5", "--window", "6"], r"at most half of a window"),
+        ],
+    )
+    def test_options_that_cannot_work_leave_nothing_behind(self, command, recording, tmp_path, options, match):
+        code, out, err = command(recording(), *options)
+        assert (code, out) == (2, "")
+        assert re.search(match, err)
+        assert err.strip().splitlines()[-1].startswith("sam_lsac separate: ")
+        assert not list((tmp_path / "out").glob("*")) if (tmp_path / "out").exists() else True
+
+    def test_an_empty_prompt(self, command, recording):
+        assert command(recording(), prompt=" ")[0] == 2
+
+    @pytest.mark.parametrize(
+        ("wave", "match"),
+        [
+            (None, "is missing; correct the path"),
+            (b"no audio", "convert it to WAV or FLAC"),
+            (np.zeros(4000), "is silent or empty"),
+            (np.zeros(0), "is silent or empty"),
+            (np.r_[np.ones(9000), np.nan], "holds NaN"),
+            (np.random.default_rng(0).normal(size=200), "give at least 0.1 s"),
+        ],
+    )
+    def test_files_that_cannot_be_separated(self, command, tmp_path, wave, match):
+        path = tmp_path / "bad.wav"
+        if isinstance(wave, bytes):
+            path.write_bytes(wave)
+        elif wave is not None:
+            soundfile.write(path, wave, RATE, subtype="FLOAT")
+        code, _, err = command(path)
+        assert code == 2
+        assert match in err
+
+    def test_outputs_that_are_there_are_kept(self, command, recording, tmp_path):
+        path = recording()
+        assert command(path, "--solver", "euler:1")[0] == 0
+        before = written(tmp_path / "out")[0][0]
+        code, _, err = command(path, "--solver", "euler:2")
+        assert code == 2
+        assert "is already there; name another folder" in err
+        np.testing.assert_array_equal(written(tmp_path / "out")[0][0], before)
+
+    def test_a_fault_halfway_leaves_neither_file_and_what_was_there(self, command, recording, tmp_path, monkeypatch):
+        path = recording(1.0)
+        assert command(path, "--solver", "euler:1")[0] == 0
+        before = written(tmp_path / "out")[0][0]
+        n_solved = 0
+
+        def failing(*args, **options):
+            nonlocal n_solved
+            n_solved += 1
+            if n_solved == 3:
+                raise CacheError("full")
+            return separate(*args, **options)
+
+        monkeypatch.setattr(windows, "separate", failing)
+        options = ("--window", "0.4", "--overlap", "0.1", "--overwrite")
+        assert command(path, *options)[0] == 2
+        assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["in.residual.wav", "in.target.wav"]
+        np.testing.assert_array_equal(written(tmp_path / "out")[0][0], before)
+
+    def test_more_than_a_wav_file_holds(self, command, recording, monkeypatch):
+        monkeypatch.setattr(files, "_LARGEST_WAV", 100)
+        code, _, err = command(recording())
+        assert (code, "cut it into parts" in err) == (2, True)
+
+    def test_an_unknown_model(self, command, recording):
+        code, _, err = command(recording(), model="no-such-model")
+        assert code == 2
+        assert "no-such-model" in err
+
+
+class TestCalibrate:
+    @pytest.mark.parametrize(
+        ("n_layers", "ways", "sizes"),
+        [(4, ["--ways", "2"], [2, 0, 2]), (4, ["--ways", "3"], [1, 1, 2]), (4, [], [1, 1, 2]), (22, [], [11, 0, 11])],
+    )
+    def test_it_writes_classes_rates_and_entropy(self, tmp_path, n_layers, ways, sizes):
+        config = tiny_models.config_dict(n_layers=n_layers, out_channels=2 * tiny_runs.CHANNELS, max_positions=512)
+        config |= {"audio_codec": {"kind": "mdct", "gain_widths": list(tiny_runs.BANDS), "floor": 1e-4}}
+        config |= {"in_channels": 6 * tiny_runs.CHANNELS}
+        model = SAMAudio(SAMAudioConfig.from_dict(config), tiny_models.text_encoder())
+        tiny_models.fill(model)
+        save_checkpoint(model, tmp_path / "model")
+        out = tmp_path / "classes.json"
+        options = ["--model", str(tmp_path / "model"), "--mixtures-per-tier", "1", "--out", str(out), *ways]
+        assert main(["calibrate", *options]) == 0
+        found = json.loads(out.read_text())
+        assert [len(found[name]) for name in ("stable", "moderate", "fast")] == sizes
+        assert sorted(found["stable"] + found["moderate"] + found["fast"]) == list(range(n_layers))
+        highest = max(found["rates"][layer] for layer in found["stable"])
+        assert all(found["rates"][layer] >= highest for layer in found["fast"])
+        assert (len(found["entropy"]), len(found["entropy"][0]), found["n_mixtures"]) == (n_layers, 16, 3)
+
+    def test_a_folder_that_is_not_there(self, tmp_path, capsys):
+        assert main(["calibrate", "--out", str(tmp_path / "none" / "classes.json")]) == 2
+        assert "make it, or name another" in capsys.readouterr().err
+
+
+def test_the_rate_of_the_model_does_not_show_in_the_file(command, recording, tmp_path, checkpoint):
+    """A file at another rate than the model's comes back at its own, as what separate gives for it."""
+    path = recording(0.5, 16000)
+    command(path, "--solver", "euler:2")
+    wave = soundfile.read(path)[0]
+    whole = separate(load_model(checkpoint), wave, sample_rate=16000, prompt=PROMPT, solver=Euler(2))
+    found = written(tmp_path / "out")[0][0][:, 0]
+    inside = slice(400, -400)  # streams and one piece differ at the ends
+    scale = np.abs(whole.target).max()
+    assert np.abs(found[inside] - whole.target[inside]).max() < 0.05 * scale
+    assert np.abs(resample(found, 16000, RATE)).max() > 0.1 * scale
