@@ -54,6 +54,9 @@ def _add_separate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     parser.add_argument("--model", default="embedded", help="embedded, a checkpoint folder, or a hub id")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", choices=tuple(_DTYPES), default="float32", help="of the transformer")
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the transformer's layers first; pays on many windows"
+    )
     parser.add_argument("--prompt", required=True, help="lower-case noun and verb, such as 'man speaking'")
     parser.add_argument(
         "--span",
@@ -85,6 +88,8 @@ def _separate(options: argparse.Namespace) -> int:
     if options.cache_mb is not None and options.lsac is None:
         raise InputError("--cache-mb limits the cache of --lsac; name a level of --lsac too.")
     model = load_model(options.model, device=options.device, dtype=_DTYPES[options.dtype])
+    if options.compile:
+        model.compile_layers()
     edits = []
     if options.lsac:
         schedule = LSAC.of(layer_classes(model), level=options.lsac, n_steps=solver.n_steps)

@@ -11,11 +11,12 @@ diffusers, ``hooks/hooks.py``, for wrapping the forward of an instance.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, NoReturn
 
+import torch
 from torch import nn
 
 from sam_lsac.errors import EditError
@@ -25,6 +26,9 @@ from sam_lsac.interventions.sites import Site, resolve
 __all__ = ["Attachment", "attach", "first_acting_step"]
 
 _TRANSFORMER = Site(path="transformer")
+
+#: An edited call breaks a compiled graph; the model around it stays compiled.
+_outside_graphs: Callable[[Callable[..., Any]], Callable[..., Any]] = torch.compiler.disable
 
 
 class Attachment:
@@ -142,6 +146,7 @@ class _Wrapper:
         self.chain = chain
         self.original = module.forward
 
+    @_outside_graphs
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self.run.check()
         output = self.run.call(self, len(self.chain), *args, **kwargs)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -105,6 +106,14 @@ class SAMAudio(nn.Module):
     def sample_rate(self) -> int:
         """Rate of the waves, in hertz."""
         return self.audio_codec.sample_rate
+
+    def compile_layers(self, **options: Any) -> None:
+        """Compile the transformer's layers, one graph for all, by ``torch.compile`` with these options.
+
+        Edits act as before: an edited module runs as it is written, between compiled parts.
+        """
+        for layer in self.transformer.layers:
+            layer.compile(**options)
 
     def forward(
         self,
