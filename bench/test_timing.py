@@ -10,7 +10,7 @@ there, on one thread.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import pytest
 import torch
@@ -27,11 +27,14 @@ from sam_lsac.costs import (
 )
 from sam_lsac.interventions import Edit
 from sam_lsac.model import Conditions, SAMAudio
+from sam_lsac.model.velocity import PreparedVelocity
 from sam_lsac.separate import solve_batch
 from sam_lsac.solver import Euler, Solver
 
 #: Saved time / saved FLOPs.
 GOAL = 0.9
+#: Time of an evaluation / time of Meta's.
+GOAL_AGAINST_META = 0.85
 TEXT_TOKENS = 4
 DURATIONS_S = (10, 30, 60)
 
@@ -157,3 +160,46 @@ def test_time_saved_by_schedules_of_the_whole_network(benchmark, seconds, schedu
     every = CacheAttention(freeze_steps=dict.fromkeys(range(12), 1))
     named = {level: LSAC.of(SAM_AUDIO_SMALL, level=level).edit() for level in ("balanced", "aggressive")}
     judge(benchmark, bench, named.get(schedule, every), device="cuda", repeats=15)
+
+
+def metas_network(model: SAMAudio) -> torch.nn.Module:
+    """Meta's own class around the same weights, without its codec, encoders and rankers."""
+    meta = pytest.importorskip("sam_audio.model.model", reason="Meta's sam_audio package is not installed")
+    from sam_audio.model.config import TransformerConfig as MetaConfig
+    from sam_audio.model.transformer import DiT as MetaDiT
+
+    config, nn = model.config, torch.nn
+    width = config.transformer.dim
+    theirs = nn.Module.__new__(meta.SAMAudio)
+    nn.Module.__init__(theirs)
+    theirs.transformer = MetaDiT(MetaConfig(**asdict(config.transformer)))
+    theirs.proj = nn.Linear(config.in_channels, width)
+    theirs.align_masked_video = meta.AlignModalities(config.video_dim, width)
+    theirs.embed_anchors = meta.EmbedAnchors(config.num_anchors, config.anchor_embedding_dim, width)
+    theirs.memory_proj = nn.Linear(config.text_encoder.dim, width)
+    theirs.timestep_emb = meta.SinusoidalEmbedding(width)
+    nn.Module.load_state_dict(theirs, model.state_dict(), assign=True)
+    return theirs.eval().requires_grad_(False)
+
+
+@pytest.mark.meta
+@pytest.mark.parametrize("seconds", [10, 30])
+def test_time_of_an_evaluation_against_metas(benchmark, seconds) -> None:
+    """SAM-Audio-Small, one evaluation within a solve, on one thread; they must agree before they are timed."""
+    bench = build(seconds, n_layers=12, n_steps=16, device="cpu", dtype=torch.float32)
+    theirs = metas_network(bench.model)
+    arguments = bench.conditions.as_kwargs() | {"noisy_audio": bench.noise, "time": torch.tensor([0.4])}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.inference_mode():
+            velocity = PreparedVelocity(bench.model, bench.conditions)
+            ours, metas = velocity(0.4, bench.noise), theirs(**arguments)
+            assert float((ours - metas).norm() / metas.norm()) < 2e-5
+            calls = (lambda: velocity(0.4, bench.noise), lambda: theirs(**arguments))
+            settings = {"repeats": 7, "processor_time": True}
+            time = benchmark.pedantic(ratio_abab, args=calls, kwargs=settings, rounds=1, iterations=1)
+    finally:
+        torch.set_num_threads(threads)
+    benchmark.extra_info.update({"time_ratio": time.ratio, "time_ratio_low": time.low, "time_ratio_high": time.high})
+    assert time.low <= GOAL_AGAINST_META, time
