@@ -43,11 +43,11 @@ class FileSeparation:
     n_channels
         In each of them.
     n_windows
-        Solved, for every channel.
+        Of every channel.
     audio_s, wall_s
         Duration of the audio, and the time that separating and writing took, in seconds.
     flops, plain_flops
-        Floating-point operations of the network in all solves, and what they would be without edits.
+        Floating-point operations of the network in all windows, as if none were silent, with and without edits.
     """
 
     target: Path
@@ -129,10 +129,10 @@ def separate_file(
         if output.exists() and not overwrite:
             raise InputError(f"{output} is already there; name another folder, or allow to overwrite it.")
     with _opened(path) as file:
-        n_samples, rate, n_channels = file.frames, file.samplerate, 1 if channels == "mix" else file.channels
+        rate, selected = file.samplerate, [None] if channels == "mix" else list(range(file.channels))
+    n_samples, n_channels = _checked_length(path, selected), len(selected)
     if n_samples * n_channels * _BYTES > _LARGEST_WAV:
         raise InputError(f"{path} is longer than a WAV file can hold ({_LARGEST_WAV} bytes); cut it into parts.")
-    _check_samples(path)
     began = time.perf_counter()
     windows = windows_of(model, n_samples=n_samples, sample_rate=rate, window_s=window_s, overlap_s=overlap_s)
     if on_start is not None:
@@ -140,7 +140,7 @@ def separate_file(
     streams = [
         separate_windows(
             model,
-            _blocks(path, None if channels == "mix" else channel),
+            _blocks(path, channel),
             n_samples=n_samples,
             sample_rate=rate,
             prompt=prompt,
@@ -152,7 +152,7 @@ def separate_file(
             overlap_s=overlap_s,
             on_step=None if on_step is None else lambda *_: on_step(),
         )
-        for channel in range(n_channels)
+        for channel in selected
     ]
     with _complete_files(outputs, rate, n_channels) as (target, residual):
         for parts in zip(*streams, strict=True):
@@ -198,17 +198,21 @@ def _blocks(path: Path, channel: int | None) -> Iterator[NDArray[np.float64]]:
             yield block.mean(axis=1) if channel is None else np.ascontiguousarray(block[:, channel])
 
 
-def _check_samples(path: Path) -> None:
-    """One pass before anything is separated, so that a fault at the end costs no hours."""
-    sounds = False
-    for block in _blocks(path, None):
-        if not np.isfinite(block).all():
-            raise InputError(f"{path} holds NaN or infinite samples; repair them or cut them out.")
-        sounds = sounds or bool(block.std() >= SILENCE_RMS)
+def _checked_length(path: Path, selected: Sequence[int | None]) -> int:
+    """Samples of each channel, counted in a pass before anything is separated, so that a fault costs no hours."""
+    sounds, n_samples = False, 0
+    for channel in selected:
+        n_samples = 0
+        for block in _blocks(path, channel):
+            if not np.isfinite(block).all():
+                raise InputError(f"{path} holds NaN or infinite samples; repair them or cut them out.")
+            sounds = sounds or bool(block.std() >= SILENCE_RMS)
+            n_samples += block.size
     if not sounds:
         raise InputError(
-            f"{path} is silent or empty; there is nothing to separate. Give a file in which something sounds."
+            f"{path} is silent or empty; there is nothing to separate. Give one in which something sounds."
         )
+    return n_samples
 
 
 @contextlib.contextmanager
@@ -216,12 +220,16 @@ def _complete_files(
     outputs: Sequence[Path], sample_rate: int, n_channels: int
 ) -> Iterator[tuple[soundfile.SoundFile, ...]]:
     """Files that take their names when all are written, in the folder where they belong."""
-    outputs[0].parent.mkdir(parents=True, exist_ok=True)
+    folder = outputs[0].parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder} cannot be made ({error}); name another folder.") from error
     with contextlib.ExitStack() as stack:
         partial: list[Path] = []
         files = []
         for output in outputs:
-            handle, name = tempfile.mkstemp(prefix=f".{output.name}-", suffix=".wav", dir=output.parent)
+            handle, name = tempfile.mkstemp(prefix=f".{output.name}-", suffix=".wav", dir=folder)
             os.close(handle)
             partial.append(Path(name))
             stack.callback(Path(name).unlink, missing_ok=True)

@@ -129,6 +129,12 @@ class TestSeparate:
         assert f"{totals[0] / 1e9:.1f} GFLOPs, {1 - totals[0] / totals[1]:.1%} saved" in out
         assert totals[0] < totals[1]
 
+    def test_compile_is_asked_of_the_layers(self, command, recording, monkeypatch):
+        compiled = []
+        monkeypatch.setattr(SAMAudio, "compile_layers", lambda model: compiled.append(len(model.transformer.layers)))
+        assert command(recording(), "--solver", "euler:1", "--compile")[0] == 0
+        assert compiled == [tiny_runs.LAYERS]
+
     def test_the_real_time_factor_is_work_over_audio(self, command, recording, monkeypatch):
         clock = iter([10.0, 11.0])
         monkeypatch.setattr(files.time, "perf_counter", lambda: next(clock))
@@ -198,6 +204,17 @@ class TestErrors:
         code, _, err = command(path)
         assert code == 2
         assert match in err
+
+    def test_a_wave_that_only_its_mean_is_silent_of_is_separated_by_channels(self, command, tmp_path):
+        wave = np.random.default_rng(0).normal(0.0, 0.1, 4000)
+        soundfile.write(tmp_path / "in.wav", np.stack([wave, -wave], axis=1), RATE, subtype="FLOAT")
+        assert command(tmp_path / "in.wav", "--solver", "euler:1", "--channels", "mix")[0] == 2
+        assert command(tmp_path / "in.wav", "--solver", "euler:1")[0] == 0
+
+    def test_a_folder_that_cannot_be_made(self, command, recording, tmp_path):
+        (tmp_path / "out").write_text("a file")
+        code, _, err = command(recording(), "--solver", "euler:1")
+        assert (code, "name another folder" in err) == (2, True)
 
     def test_outputs_that_are_there_are_kept(self, command, recording, tmp_path):
         path = recording()

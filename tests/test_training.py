@@ -20,6 +20,7 @@ from fixtures.training_data import VALIDATION_SPEAKERS, Sampler
 from sam_lsac.model import load_model
 from sam_lsac.model.checkpoint import save_checkpoint
 from sam_lsac.model.config import MDCTConfig
+from sam_lsac.model.sam_audio import SAMAudio
 
 SOURCES = Path(__file__).parents[1] / "fixtures" / "mixtures"
 RATE = 8_000
@@ -149,13 +150,20 @@ def test_the_learning_rate_warms_up_stays_and_cools_down() -> None:
     assert rates[-1] == pytest.approx(0.05)
 
 
-def test_the_command_trains_resumes_and_exports_a_checkpoint_that_loads(corpus: Corpus, tmp_path: Path) -> None:
+def test_the_command_trains_resumes_and_exports_a_checkpoint_that_loads(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled = []
+    monkeypatch.setattr(SAMAudio, "compile_layers", lambda _, **options: compiled.append(options))
     run, out = tmp_path / "run", tmp_path / "checkpoint"
     options = ["--corpus", str(corpus.directory), "--run", str(run), "--every", "2", "--dim", "96", "--n-heads", "2"]
     options += ["--mixtures-per-step", "1", "--seconds", "0.512", "--no-bf16", "--cooldown", "2"]
     options += ["--validation-mixtures", "1"]
     assert main([*options, "--steps", "2"]) == 0
-    assert main([*options, "--steps", "4", "--export", str(out)]) == 0
+    assert not compiled
+    again = ["--steps", "4", "--start-from", "not read, for the run has a snapshot", "--compile"]
+    assert main([*options, *again, "--export", str(out)]) == 0
+    assert compiled == [{"dynamic": False}]
     assert (run / "log.csv").read_text().count("\n") == 3  # header, step 2, step 4
     model = load_model(str(out))
     assert model.sample_rate == RATE
