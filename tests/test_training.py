@@ -15,10 +15,11 @@ import torch
 from fixtures.corpus import Corpus
 from fixtures.initialise import build_model, fit_codec
 from fixtures.prompts import Prompts
-from fixtures.train_embedded import Recipe, Run, learning_rate_at, main
+from fixtures.train_embedded import Recipe, Run, learning_rate_at, log_noise_to_signal, main
 from fixtures.training_data import VALIDATION_SPEAKERS, Sampler
 from sam_lsac.model import load_model
 from sam_lsac.model.checkpoint import save_checkpoint
+from sam_lsac.model.codec import MDCTCodec
 from sam_lsac.model.config import MDCTConfig
 from sam_lsac.model.sam_audio import SAMAudio
 
@@ -94,6 +95,33 @@ def test_the_codec_is_fitted_to_the_wanted_scale(corpus: Corpus) -> None:
     assert float(shapes.square().mean().sqrt()) == pytest.approx(3.0, rel=1e-3)
     assert float(gains.std()) == pytest.approx(4.0, rel=1e-2)
     assert float(gains.mean()) == pytest.approx(0.0, abs=1e-2)
+
+
+def test_the_loss_on_coefficients_is_the_signal_to_noise_ratio_of_the_waves(corpus: Corpus) -> None:
+    run = Run(SMALL, corpus)
+    codec = run.model.audio_codec
+    assert isinstance(codec, MDCTCodec)
+    x1, _ = run._encode(run.model, run._validation.draw(1, (0, 2)))
+    estimate = x1 + 0.5 * torch.randn(x1.shape, generator=torch.Generator().manual_seed(0))
+    ratios = []
+    for found, wanted in zip(estimate.chunk(2, dim=2), x1.chunk(2, dim=2), strict=True):
+        waves = [codec.decode(state.transpose(1, 2)) for state in (found, wanted)]
+        ratios.append((waves[0] - waves[1]).square().sum((1, 2)) / waves[1].square().sum((1, 2)))
+    expected = torch.log(torch.cat(ratios) + 0.05).mean()
+    torch.testing.assert_close(log_noise_to_signal(codec, estimate, x1), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_the_loss_on_coefficients_is_added_and_trained_on(corpus: Corpus) -> None:
+    losses, velocities = [], []
+    for weight in (0.0, 1.0, 2.0):
+        run = Run(replace(SMALL, snr_weight=weight), corpus)
+        losses.append(run.train_step(1e-3))
+        x1, conditions = run._encode(run.model, run._validation.draw(1, (0, 2)))
+        with torch.no_grad():
+            velocities.append(run.model(noisy_audio=x1, time=torch.zeros(x1.size(0)), **conditions))
+    assert losses[1] != losses[0]
+    assert losses[2] - losses[0] == pytest.approx(2 * (losses[1] - losses[0]), rel=1e-3)
+    assert not torch.equal(velocities[0], velocities[1])
 
 
 def test_the_starting_model_copies_its_mixture_to_both_outputs(corpus: Corpus) -> None:

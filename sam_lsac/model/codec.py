@@ -94,13 +94,16 @@ class MDCTCodec(nn.Module):
         """Decode latents [B, C, T] to waves [B, 1, T * hop]; without a watermark, so ``message`` must be None."""
         if message is not None:
             raise InputError("This codec writes no watermark; call decode without a message.")
+        first, second = (self.coefficients(latents).transpose(1, 2) @ self.basis.T).chunk(2, dim=2)  # [B, T, hop] each
+        return (first.roll(-1, dims=1) + second).flatten(1).unsqueeze(1)
+
+    def coefficients(self, latents: Tensor) -> Tensor:
+        """Transform coefficients [B, n_bins, T] of latents [B, C, T]; the transform is orthonormal."""
         shape, gain = (latents / self.scale + self.mean).split(
             [self.config.n_bins, len(self.config.gain_widths)], dim=1
         )
         gain = gain.clamp(max=self.MAX_LOG_GAIN)
-        coefficients = shape * torch.exp(0.5 * self.config.shape_power * gain[:, self.band])  # [B, n_bins, T]
-        first, second = (coefficients.transpose(1, 2) @ self.basis.T).chunk(2, dim=2)  # [B, T, hop] each
-        return (first.roll(-1, dims=1) + second).flatten(1).unsqueeze(1)
+        return shape * torch.exp(0.5 * self.config.shape_power * gain[:, self.band])
 
     def n_frames(self, n_samples: int) -> int:
         """Frames that ``n_samples`` need."""
