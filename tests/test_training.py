@@ -152,7 +152,7 @@ def test_an_interrupted_run_continues_to_the_bit(corpus: Corpus, tmp_path: Path)
 def test_a_run_at_another_scale_starts_as_the_same_network(corpus: Corpus, tmp_path: Path) -> None:
     first, larger = Run(SMALL, corpus), Run(replace(SMALL, shape_std=16.0, gain_std=20.0), corpus)
     save_checkpoint(first.average, tmp_path / "checkpoint")
-    larger.start_from(tmp_path / "checkpoint")
+    larger.start_from([tmp_path / "checkpoint"])
     examples = first._validation.draw(1, (0, 2))
     (x1, conditions), (x1_larger, conditions_larger) = (run._encode(run.average, examples) for run in (first, larger))
     noise, time = torch.randn(x1.shape, generator=torch.Generator().manual_seed(0)), torch.full((x1.size(0),), 0.3)
@@ -160,6 +160,19 @@ def test_a_run_at_another_scale_starts_as_the_same_network(corpus: Corpus, tmp_p
         plain = first.average(noisy_audio=torch.lerp(noise / 2, x1, 0.3), time=time, **conditions)
         scaled = larger.average(noisy_audio=torch.lerp(noise, x1_larger, 0.3), time=time, **conditions_larger)
     torch.testing.assert_close(scaled, 2 * plain, rtol=1e-3, atol=1e-3)
+
+
+def test_a_run_may_start_from_the_mean_of_two(corpus: Corpus, tmp_path: Path) -> None:
+    run, mean = Run(SMALL, corpus), Run(SMALL, corpus)
+    folders, weights = [tmp_path / "first", tmp_path / "second"], []
+    for folder in folders:
+        run.train_step(1e-3)
+        save_checkpoint(run.model, folder)
+        weights.append({name: value.clone() for name, value in run.model.state_dict().items()})
+    mean.start_from(folders)
+    for model in (mean.model, mean.average):
+        for name, value in model.state_dict().items():
+            torch.testing.assert_close(value, (weights[0][name] + weights[1][name]) / 2)
 
 
 def test_another_recipe_does_not_resume(corpus: Corpus, tmp_path: Path) -> None:
