@@ -11,10 +11,7 @@ from hypothesis import strategies as st
 
 from sam_lsac import windows
 from sam_lsac.errors import InputError
-from sam_lsac.metrics import si_snr
-from sam_lsac.mixtures import load_mixtures
 from sam_lsac.mixtures.audio import resample
-from sam_lsac.model import load_model
 from sam_lsac.separate import Separation, separate
 from sam_lsac.solver import Euler
 from sam_lsac.windows import plan_windows, separate_windows
@@ -191,29 +188,3 @@ class TestWindows:
             next(separate_windows(model, blocks(), prompt=" ", **options))
         with pytest.raises(InputError, match="end of the wave"):
             next(separate_windows(model, blocks(), prompt="dog", spans=[("+", 0.5, 1.5)], **options))
-
-
-@pytest.mark.slow
-def test_windows_of_real_recordings_agree_where_they_overlap_because_their_noise_does(monkeypatch):
-    """On the embedded checkpoint, two windows' targets in their overlap are closer than from noise of their own."""
-    model, found = load_model("embedded"), {True: [], False: []}
-    mixtures = load_mixtures("embedded", tiers=["clean"], per_tier=4, sample_rate=model.sample_rate)
-    shared_noise = windows._noise
-    for shared in found:
-        if not shared:
-            monkeypatch.setattr(
-                windows, "_noise", lambda first, n, width, seed: shared_noise(0, n, width, seed + 1 + first)
-            )
-        for mixture in mixtures:
-            waves = []
-
-            def keep(*args, into=waves, **options):
-                into.append(separate(*args, **options))
-                return into[-1]
-
-            monkeypatch.setattr(windows, "separate", keep)
-            wave = mixture.wave[: 192 * HOP].astype(np.float64)
-            run(model, wave, sample_rate=model.sample_rate, prompt=mixture.prompt, window_s=2.048, overlap_s=1.024)
-            n_shared = 64 * HOP  # the second window starts after half of the first
-            found[shared].append(si_snr(waves[1].target[:n_shared], waves[0].target[-n_shared:]).value)
-    assert np.mean(found[True]) > np.mean(found[False]) + 1.0
