@@ -142,6 +142,7 @@ def test_decoding_and_its_watermark_equal_the_second_implementation(rates):
 
 
 @pytest.mark.meta
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")  # how Meta's package writes its convolutions
 def test_encoding_and_decoding_equal_metas():
     meta = pytest.importorskip("dacvae", reason="Meta's dacvae package is not installed")
     theirs = meta.DACVAE(64, [2, 8, 10, 12], 1024, 1536, [12, 10, 8, 2], 16, 1024, 128, False, 48_000).eval()
