@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from scipy.signal import lfilter
 
 from fixtures.corpus import Corpus
 from fixtures.initialise import build_model, fit_codec
 from fixtures.prompts import Prompts
+from fixtures.repitch import repitched
 from fixtures.train_embedded import Recipe, Run, learning_rate_at, log_noise_to_signal, main
 from fixtures.training_data import VALIDATION_SPEAKERS, Sampler
 from sam_lsac.model import load_model
@@ -85,6 +87,38 @@ def test_held_out_speakers_are_never_drawn_for_training(corpus: Corpus) -> None:
     held_out = Sampler(corpus, Prompts.read(), n_samples=4000, scenes=scenes, validation=True)
     assert not set(training._men + training._women) & set(VALIDATION_SPEAKERS)
     assert set(held_out._men + held_out._women) == set(VALIDATION_SPEAKERS)
+
+
+@pytest.mark.parametrize("factor", [0.8, 1.0, 1.3])
+def test_a_voice_at_another_pitch_keeps_its_formant_and_its_length(factor: float) -> None:
+    pitch, formant, pole = 120.0, 600.0, 0.97  # a pulse train through one resonance, as a vowel is
+    pulses = (np.diff(np.floor(np.arange(2 * RATE + 1) * pitch / RATE)) > 0).astype(float)
+    vowel = 0.1 * lfilter([1.0], [1.0, -2 * pole * np.cos(2 * np.pi * formant / RATE), pole**2], pulses)
+    found = repitched(vowel, factor, sample_rate=RATE)
+    assert found.shape == vowel.shape
+    energy = np.abs(np.fft.rfft(found[2000:14_000] * np.hanning(12_000))) ** 2
+    hertz = np.fft.rfftfreq(12_000, 1 / RATE)
+    harmonics = np.abs((hertz / (factor * pitch) + 0.5) % 1 - 0.5) < 0.1  # a fifth of the axis
+    assert energy[harmonics].sum() > 0.95 * energy.sum()
+    near = np.abs(hertz - formant) < 150
+    assert energy[near].sum() > 0.5 * energy.sum()
+
+
+def test_only_voices_are_moved_in_pitch_and_only_where_it_is_wanted(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    factors: list[float] = []
+
+    def spy(wave: np.ndarray, factor: float, **_: int) -> np.ndarray:
+        factors.append(factor)
+        return wave
+
+    monkeypatch.setattr("fixtures.training_data.repitched", spy)
+    for share, scene, expected in ((0.0, "speakers", 0), (1.0, "speakers", 8), (1.0, "sounds", 0)):
+        factors.clear()
+        Sampler(corpus, Prompts.read(), n_samples=4000, scenes={scene: 1.0}, repitch=share).draw(4, (0, 1))
+        assert len(factors) == expected
+        assert all(0.75 <= factor <= 1.5 for factor in factors)
 
 
 def test_the_codec_is_fitted_to_the_wanted_scale(corpus: Corpus) -> None:
