@@ -460,7 +460,7 @@ class TestMixture:
     def test_the_callers_array_stays_writable(self) -> None:
         wave = np.ones(100, dtype=np.float32)
         replace(make_mixture(), target=wave, residual=wave, spans=())
-        wave[0] = 0.5
+        assert wave.flags.writeable
 
     @pytest.mark.parametrize(
         ("change", "message"),

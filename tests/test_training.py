@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -37,6 +38,13 @@ GROUPS = {  # real recordings from the cached mixtures, under the names of a cor
     VALIDATION_SPEAKERS[0]: ("speech", ["speech/shmyrev_ru__m-00.flac"]),
     VALIDATION_SPEAKERS[1]: ("speech", ["speech/ivrvoice_ru__f-01.flac"]),
 }
+
+
+@pytest.fixture(autouse=True)
+def _denormals() -> Iterator[None]:
+    """The command flushes them for the whole process, which other tests must not notice."""
+    yield
+    torch.set_flush_denormal(False)
 
 
 @pytest.fixture(scope="module")
