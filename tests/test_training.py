@@ -122,10 +122,15 @@ def test_only_voices_are_moved_in_pitch_and_only_where_it_is_wanted(
         return wave
 
     monkeypatch.setattr("fixtures.training_data.repitched", spy)
-    for share, scene, expected in ((0.0, "speakers", 0), (1.0, "speakers", 8), (1.0, "sounds", 0)):
+    for share, scene, expected in (
+        (0.0, "speakers", [0]),
+        (0.5, "speakers", range(8, 25)),  # of 32 voices; three standard deviations around a half
+        (1.0, "speakers", [32]),
+        (1.0, "sounds", [0]),
+    ):
         factors.clear()
-        Sampler(corpus, Prompts.read(), n_samples=4000, scenes={scene: 1.0}, repitch=share).draw(4, (0, 1))
-        assert len(factors) == expected
+        Sampler(corpus, Prompts.read(), n_samples=4000, scenes={scene: 1.0}, repitch=share).draw(16, (0, 1))
+        assert len(factors) in expected
         assert all(0.75 <= factor <= 1.5 for factor in factors)
 
 
