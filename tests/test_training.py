@@ -15,6 +15,7 @@ import torch
 from scipy.signal import lfilter
 
 from fixtures.corpus import Corpus
+from fixtures.grow import kept_channels
 from fixtures.initialise import build_model, fit_codec
 from fixtures.prompts import Prompts
 from fixtures.repitch import repitched
@@ -28,7 +29,7 @@ from sam_lsac.model.sam_audio import SAMAudio
 
 SOURCES = Path(__file__).parents[1] / "fixtures" / "mixtures"
 RATE = 8_000
-SMALL = Recipe(dim=96, n_heads=2, mixtures_per_step=2, seconds=0.512, warmup_steps=2, bf16=False)
+SMALL = Recipe(n_bins=64, dim=96, n_heads=2, mixtures_per_step=2, seconds=0.512, warmup_steps=2, bf16=False)
 
 GROUPS = {  # real recordings from the cached mixtures, under the names of a corpus
     "carlo_it__m": ("speech", ["speech/carlo_it__m-00.flac", "speech/carlo_it__m-01.flac"]),
@@ -134,6 +135,32 @@ def test_only_voices_are_moved_in_pitch_and_only_where_it_is_wanted(
         assert all(0.75 <= factor <= 1.5 for factor in factors)
 
 
+def test_a_gap_silences_a_source_for_a_while_and_its_span_leaves_it_out(corpus: Corpus) -> None:
+    options = {"n_samples": RATE, "scenes": {"speakers": 1.0}}
+    before, plain, gapped = (
+        Sampler(corpus, Prompts.read(), **options, **more).draw(16, (0, 1))
+        for more in ({}, {"gaps": 0.0}, {"gaps": 1.0})
+    )
+    np.testing.assert_array_equal(plain.target, before.target)
+    n_silent = [int((wave == 0).sum()) for wave in gapped.target]
+    assert max((wave == 0).sum() for wave in plain.target) < 0.02 * RATE
+    assert np.mean([silent > 0.05 * RATE for silent in n_silent]) > 0.8  # a gap half outside is half as long
+    assert max(n_silent) <= 0.6 * RATE
+    for wave, spans in zip(gapped.target, gapped.spans, strict=True):
+        inside = np.zeros(RATE, bool)
+        for _, start, end in spans or ():
+            inside[round(start * RATE) : round(end * RATE)] = True
+        if spans and (wave == 0).sum() > 0.3 * RATE:
+            assert (wave[inside] == 0).mean() < 0.1
+            assert np.square(wave[inside]).sum() > 0.98 * np.square(wave).sum()
+
+
+def test_a_gap_never_takes_all_that_sounds(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fixtures.training_data._gap", lambda n_samples, *_: np.zeros(n_samples, np.float32))
+    batch = Sampler(corpus, Prompts.read(), n_samples=4000, gaps=1.0).draw(4, (0, 1))
+    assert np.all(np.square(batch.target).mean(1) > 0)
+
+
 def test_the_codec_is_fitted_to_the_wanted_scale(corpus: Corpus) -> None:
     waves = torch.from_numpy(Sampler(corpus, Prompts.read(), n_samples=8192).draw(8, (0, 1)).target)
     config = fit_codec(waves, MDCTConfig(), shape_std=3.0, gain_std=4.0)
@@ -196,6 +223,108 @@ def test_an_interrupted_run_continues_to_the_bit(corpus: Corpus, tmp_path: Path)
         assert all(torch.equal(wanted[name], found[name]) for name in wanted)
 
 
+def test_longer_text_padding_changes_nothing(corpus: Corpus) -> None:
+    run = Run(SMALL, corpus)
+    examples = run._validation.draw(1, (0, 2))
+    x1, padded = run._encode(run.model, examples)
+    plain = run.model.conditions(
+        torch.from_numpy(examples.target + examples.residual), examples.prompts, examples.spans
+    )
+    assert padded["text_mask"].size(1) > plain.text_mask.size(1)
+    with torch.no_grad():
+        run.model.transformer.layers[0].cross_attention.wo.weight.normal_(std=0.1)  # closed at the start
+        found, wanted = (
+            run.model(noisy_audio=x1, time=torch.zeros(x1.size(0)), **given) for given in (padded, plain.as_kwargs())
+        )
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+
+
+def _trained(corpus: Corpus, folder: Path, recipe: Recipe = SMALL) -> Run:
+    """A small network that is no longer as it began: all of its weights are moved."""
+    run = Run(recipe, corpus)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, value in run.average.named_parameters():
+            if not name.startswith("text_encoder."):
+                value.add_(0.02 * torch.randn(value.shape, generator=generator))
+    save_checkpoint(run.average, folder)
+    return run
+
+
+def test_a_wider_run_starts_as_the_same_network(corpus: Corpus, tmp_path: Path) -> None:
+    first, wider = _trained(corpus, tmp_path / "small"), Run(replace(SMALL, dim=144, n_heads=3), corpus)
+    wider.start_from([tmp_path / "small"])
+    for seed, time in ((2, 0.0), (4, 0.3)):  # other examples than those on which the norms were measured
+        x1, conditions = first._encode(first.average, first._validation.draw(2, (0, seed)))
+        state = torch.lerp(torch.randn(x1.shape, generator=torch.Generator().manual_seed(seed)), x1, time)
+        times = torch.full((x1.size(0),), time)
+        with torch.no_grad():
+            wanted = first.average(noisy_audio=state, time=times, **conditions)
+            found = wider.model(noisy_audio=state, time=times, **conditions)
+        error = (found - wanted).square().mean() / wanted.square().mean()
+        assert float(error) < 1e-3, time
+
+
+def test_a_run_with_more_bins_starts_with_the_old_ones_separated_and_the_new_ones_copied(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    first, wider = _trained(corpus, tmp_path / "small"), Run(replace(SMALL, n_bins=128, dim=192, n_heads=4), corpus)
+    wider.start_from([tmp_path / "small"])
+    examples = first._validation.draw(2, (0, 2))
+    waves = []
+    for run in (first, wider):
+        x1, conditions = run._encode(run.average, examples)
+        with torch.no_grad():
+            velocity = run.average(noisy_audio=torch.zeros_like(x1), time=torch.zeros(x1.size(0)), **conditions)
+            waves.append(run.average.audio_codec.decode(velocity.chunk(2, dim=2)[0].transpose(1, 2))[:, 0])
+    spectra = [torch.fft.rfft(wave) for wave in waves]
+    middle = spectra[0].size(1) // 2  # 2 kHz
+    low = slice(0, int(0.95 * middle))
+    error = (spectra[1] - spectra[0])[:, low].abs().square().sum() / spectra[0][:, low].abs().square().sum()
+    assert float(error) < 0.02
+    high = slice(int(1.05 * middle), int(1.9 * middle))
+    mixture = torch.fft.rfft(torch.from_numpy(examples.target + examples.residual))
+    correlation = (spectra[1].conj() * mixture)[:, high].sum().real.abs()
+    assert float(correlation / (spectra[1][:, high].norm() * mixture[:, high].norm())) > 0.9
+
+
+def test_all_that_was_added_learns(corpus: Corpus, tmp_path: Path) -> None:
+    _trained(corpus, tmp_path / "small")
+    wider = Run(replace(SMALL, n_bins=128, dim=192, n_heads=4, learning_rate=1e-3), corpus)
+    wider.start_from([tmp_path / "small"])
+    before = {name: value.clone() for name, value in wider.model.named_parameters()}
+    for _ in range(4):
+        wider.train_step(1e-3)
+    width = 2 * wider.model.config.audio_codec.n_channels
+    for name, value in wider.model.named_parameters():
+        if value.ndim == 1 or name.startswith(("text_encoder.", "embed_anchors.embed.", "align_masked_video.conv.")):
+            continue  # copied as they are, or fed with zeros
+        moved = (value - before[name]).abs() > 1e-6 + 2e-5 * before[name].abs()  # more than weight decay does
+        if name == "proj.weight":  # as is the middle of its input
+            moved = torch.cat([moved[:, :width], moved[:, 2 * width :]], dim=1)
+        assert float(moved.float().mean()) > 0.95, name
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "reason"),
+    [
+        ({}, {"dim": 144, "n_heads": 2}, "keep the head size"),
+        ({"dim": 144, "n_heads": 3}, {"n_bins": 128, "dim": 192, "n_heads": 4}, "raise dim"),  # 72 more channels
+    ],
+)
+def test_what_a_network_cannot_grow_into_is_refused(
+    corpus: Corpus, tmp_path: Path, small: dict[str, int], large: dict[str, int], reason: str
+) -> None:
+    _trained(corpus, tmp_path / "small", replace(SMALL, **small))
+    with pytest.raises(ValueError, match=reason):
+        Run(replace(SMALL, **large), corpus).start_from([tmp_path / "small"])
+
+
+def test_a_codec_of_another_hop_is_no_larger_one() -> None:
+    with pytest.raises(ValueError, match="its own rate, hop"):
+        kept_channels(MDCTConfig(), MDCTConfig(hop_length=64, gain_widths=(1,) * 64))
+
+
 def test_a_run_at_another_scale_starts_as_the_same_network(corpus: Corpus, tmp_path: Path) -> None:
     first, larger = Run(SMALL, corpus), Run(replace(SMALL, shape_std=16.0, gain_std=20.0), corpus)
     save_checkpoint(first.average, tmp_path / "checkpoint")
@@ -226,7 +355,7 @@ def test_another_recipe_does_not_resume(corpus: Corpus, tmp_path: Path) -> None:
     run = Run(SMALL, corpus)
     run.save(tmp_path / "snapshot.pt")
     with pytest.raises(ValueError, match="same options"):
-        Run(Recipe(dim=96, n_heads=2, seconds=0.512, seed=1), corpus).load(tmp_path / "snapshot.pt")
+        Run(replace(SMALL, seed=1), corpus).load(tmp_path / "snapshot.pt")
 
 
 def test_the_learning_rate_warms_up_stays_and_cools_down() -> None:
@@ -245,6 +374,7 @@ def test_the_command_trains_resumes_and_exports_a_checkpoint_that_loads(
     monkeypatch.setattr(SAMAudio, "compile_layers", lambda _, **options: compiled.append(options))
     run, out = tmp_path / "run", tmp_path / "checkpoint"
     options = ["--corpus", str(corpus.directory), "--run", str(run), "--every", "2", "--dim", "96", "--n-heads", "2"]
+    options += ["--n-bins", "64"]
     options += ["--mixtures-per-step", "1", "--seconds", "0.512", "--no-bf16", "--cooldown", "2"]
     options += ["--validation-mixtures", "1"]
     assert main([*options, "--steps", "2"]) == 0
