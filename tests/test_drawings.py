@@ -11,7 +11,7 @@ from fixtures.draw_embedded import CLASSES, FOLDER, LOGS, draw_entropy, draw_tra
 
 
 @pytest.mark.parametrize(
-    ("figure", "sources"), [("entropy.svg", [CLASSES]), ("training.svg", [FOLDER / name for name in LOGS])]
+    ("figure", "sources"), [("entropy.svg", [CLASSES]), ("training.svg", [FOLDER / name for name in LOGS.values()])]
 )
 def test_the_committed_figure_was_drawn_from_the_committed_data(figure, sources) -> None:
     assert f"sha256:{source_digest(sources)}" in (FOLDER / figure).read_text(encoding="utf-8")
@@ -33,15 +33,15 @@ def test_every_layer_has_a_curve_through_all_its_steps(tmp_path) -> None:
 
 def test_runs_follow_each_other(tmp_path) -> None:
     header = "step,error_at_0.01,si_snr_improvement_db\n"
-    logs = []
-    for name, text in {"a.csv": "100,0.5,\n200,0.4,1.0\n", "b.csv": "50,0.3,2.0\n"}.items():
-        logs.append(tmp_path / name)
-        logs[-1].write_text(header + text, encoding="utf-8")
+    logs = {}
+    for name, text in {"run 2": "100,0.5,\n200,0.4,1.0\n", "run 3": "50,0.3,2.0\n"}.items():
+        logs[name] = tmp_path / f"{name}.csv"
+        logs[name].write_text(header + text, encoding="utf-8")
     draw_training(logs, tmp_path / "figure.svg")
     svg = (tmp_path / "figure.svg").read_text(encoding="utf-8")
     assert "run 2" in svg
     assert "run 3" in svg
-    assert f"sha256:{source_digest(logs)}" in svg
+    assert f"sha256:{source_digest(list(logs.values()))}" in svg
     marks = [float(x) for x in re.findall(r'<use xlink:href="#\w+" x="([\d.]+)" y="[\d.]+" style="fill: #', svg)]
     errors, legend, improvements = marks[:3], marks[3:5], marks[5:]
     assert errors == sorted(set(errors))
