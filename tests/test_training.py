@@ -108,6 +108,9 @@ def test_validation_mixtures_are_of_held_out_speakers_each_source_once_the_targe
         np.testing.assert_allclose(found[0].wave, found[2].wave, atol=1e-6)
         silence = [sum(end - start for _, start, end in one.spans) < 1.95 for one in found]
         assert kind != "gaps" or all(silence)
+    held_out = Sampler(corpus, Prompts.read(), n_samples=2 * RATE, validation=True, scenes={"speakers": 1.0})
+    for one, target in zip(validation_mixtures(corpus, "speakers", 2), held_out.draw(2, (0, 0)).target, strict=True):
+        np.testing.assert_array_equal(one.target, target)
     scene, same, other = (validation_mixtures(corpus, "speakers", 1, seed=seed)[0].digest for seed in (0, 0, 1))
     assert scene == same != other
 
