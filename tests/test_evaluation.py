@@ -74,6 +74,12 @@ def test_improvement_and_obedience_are_of_the_waves(mixtures, separated) -> None
     assert evaluate(None, disobedient)["obedience"] == 0.0
 
 
+def test_one_mixture_a_tier_is_refused(tmp_path, capsys) -> None:
+    with pytest.raises(SystemExit):
+        evaluate_embedded.main(["--mixtures-per-tier", "1", "--out", str(tmp_path / "out.json")])
+    assert "must be 2 or more" in capsys.readouterr().err
+
+
 def test_a_real_solve_is_judged(model, mixtures) -> None:
     found = evaluate(model, mixtures)
     assert found["n"] == 2

@@ -377,6 +377,14 @@ def test_another_recipe_does_not_resume(corpus: Corpus, tmp_path: Path) -> None:
         Run(replace(SMALL, seed=1), corpus).load(tmp_path / "snapshot.pt")
 
 
+@pytest.mark.parametrize(
+    ("changes", "remedy"), [({"n_bins": 70}, "64, 72"), ({"n_bins": 128, "dim": 144}, "choose 168 or more")]
+)
+def test_sizes_that_do_not_fit_are_refused(changes: dict[str, int], remedy: str) -> None:
+    with pytest.raises(ValueError, match=remedy):
+        replace(SMALL, **changes)
+
+
 def test_the_learning_rate_warms_up_stays_and_cools_down() -> None:
     recipe = Recipe(learning_rate=1.0, warmup_steps=10)
     rates = [learning_rate_at(step, recipe, steps=100, cooldown=20) for step in range(100)]
