@@ -10,10 +10,12 @@ import io
 import os
 import shutil
 import struct
+import subprocess
 import tarfile
 import wave as wave_file
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -25,6 +27,7 @@ from fixtures import corpus as corpus_module
 from fixtures.archives import ArchiveError, read_member
 from fixtures.corpus import Clip, Corpus, CorpusError, build, clean, main
 from fixtures.packages import PackageError, Row, decode, fetch, read_manifest
+from fixtures.training_data import VALIDATION_SPEAKERS
 
 MANIFEST = Path(corpus_module.__file__).with_name("corpus.tsv")
 SAMPLE_RATE = 8000
@@ -332,6 +335,44 @@ def test_fetch_does_not_take_another_package_or_version(cache: Path, monkeypatch
             fetch(package, cache, version=version)
 
 
+COMMIT_OF_NOTHING = "0" * 40
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A repository where GitHub's are looked for, with two commits; returns the first."""
+    folder = tmp_path / "hub" / "owner" / "name"
+    folder.mkdir(parents=True)
+    identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+    git("init", "--quiet")
+    for content in (wav_bytes(sine(440.0)), b"later"):
+        (folder / "voice.wav").write_bytes(content)
+        git("add", ".")
+        git(*identity, "commit", "--quiet", "-m", "a")
+    monkeypatch.setattr("fixtures.packages._REPOSITORIES", (tmp_path / "hub").as_uri())
+    return git("rev-parse", "HEAD~1").strip()
+
+
+def test_a_repository_is_had_at_its_commit_once(
+    tmp_path: Path, repository: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entry = replace(row("voice.wav"), package=f"owner/name {repository}", origin="owner/name/voice.wav")
+    assert tone_hz(decode(entry, tmp_path / "cache", SAMPLE_RATE), SAMPLE_RATE) == pytest.approx(440, abs=1)
+    shutil.rmtree(tmp_path / "hub")
+    assert decode(entry, tmp_path / "cache", SAMPLE_RATE).size == SAMPLE_RATE
+    assert not list((tmp_path / "cache").rglob(".partial*"))
+
+
+def test_a_commit_that_cannot_be_had_names_the_folder_for_its_files(tmp_path: Path, repository: str) -> None:
+    with pytest.raises(PackageError, match=rf"put the files of that commit into .*owner\+name_{COMMIT_OF_NOTHING}"):
+        fetch("owner/name", tmp_path / "cache", version=COMMIT_OF_NOTHING)
+    assert not list((tmp_path / "cache" / "unpacked").iterdir())
+
+
 # --- decoding ---------------------------------------------------------------------------------------------------
 
 
@@ -570,6 +611,12 @@ def test_command_line_takes_the_split_and_the_kinds(
     main(["--cache", str(cache), "--out", str(tmp_path / "b"), "--kinds", "env"])
     assert [clip.kind for clip in Corpus.open(tmp_path / "a").clips] == ["speech", "env"]
     assert [clip.kind for clip in Corpus.open(tmp_path / "b").clips] == ["env"]
+    asked: list[Path] = []
+    monkeypatch.setattr(corpus_module, "read_manifest", lambda path: (asked.append(path), [row(f"{path.stem}.wav")])[1])
+    more = ["--manifest", "high.tsv", "--manifest", "low.tsv"]
+    main(["--cache", str(cache), "--out", str(tmp_path / "d"), *more])
+    assert asked == [Path("high.tsv"), Path("low.tsv")]
+    assert len(Corpus.open(tmp_path / "d").clips) == 2
     with pytest.raises(SystemExit):
         main(["--cache", str(cache), "--out", str(tmp_path / "c"), "--kinds", "speech,noise"])
     assert "'noise' is none of speech, env, music" in capsys.readouterr().err
@@ -625,6 +672,23 @@ def test_manifest_origins_begin_with_their_package(manifest: tuple[Row, ...]) ->
 
 def test_manifest_is_small_enough_to_commit() -> None:
     assert MANIFEST.stat().st_size < 3_000_000
+
+
+def test_readers_manifest_has_many_voices_of_either_sex_and_all_are_for_training() -> None:
+    entries = read_manifest(MANIFEST.with_name("librispeech.tsv"))
+    assert len({entry.path for entry in entries}) == len({entry.origin for entry in entries}) == len(entries) == 351
+    voices = {entry.group for entry in entries}
+    assert [sum(voice.endswith(sex) for voice in voices) for sex in ("_en__m", "_en__f")] == [131, 130]
+    assert {(entry.kind, entry.split, entry.licence) for entry in entries} == {("speech", "train", "CC-BY-4.0")}
+    assert all(entry.credit.endswith("; LibriSpeech, Vassil Panayotov") for entry in entries)
+    assert len({entry.package for entry in entries}) == 1
+    for entry in entries:
+        name, commit = entry.package.split(" ")
+        reader = entry.group.removeprefix("librivox").split("_")[0]
+        assert entry.origin.startswith(f"{name}/audio_data/librispeech_")
+        assert entry.origin.split("/")[-1].split("-")[0] == reader
+        assert len(commit) == 40
+    assert set(VALIDATION_SPEAKERS[2:]) < voices
 
 
 def test_manifest_with_other_columns_is_an_error(tmp_path: Path) -> None:

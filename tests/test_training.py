@@ -34,7 +34,9 @@ SMALL = Recipe(n_bins=64, dim=96, n_heads=2, mixtures_per_step=2, seconds=0.512,
 
 GROUPS = {  # real recordings from the cached mixtures, under the names of a corpus
     "carlo_it__m": ("speech", ["speech/carlo_it__m-00.flac", "speech/carlo_it__m-01.flac"]),
+    "shmyrev_ru__m": ("speech", ["speech/shmyrev_ru__m-01.flac"]),
     "ivrvoice_ru__f": ("speech", ["speech/ivrvoice_ru__f-00.flac"]),
+    "june_fr__f": ("speech", ["cc-by-sa/june_fr__f-00.flac"]),
     "rain": ("env", ["sounds/rain-StereoRain-00s.flac"]),
     "cow": ("env", ["sounds/cow-37.flac"]),
     VALIDATION_SPEAKERS[0]: ("speech", ["speech/shmyrev_ru__m-00.flac"]),
@@ -96,7 +98,15 @@ def test_held_out_speakers_are_never_drawn_for_training(corpus: Corpus) -> None:
     training = Sampler(corpus, Prompts.read(), n_samples=4000, scenes=scenes)
     held_out = Sampler(corpus, Prompts.read(), n_samples=4000, scenes=scenes, validation=True)
     assert not set(training._men + training._women) & set(VALIDATION_SPEAKERS)
-    assert set(held_out._men + held_out._women) == set(VALIDATION_SPEAKERS)
+    assert set(held_out._men + held_out._women) == set(VALIDATION_SPEAKERS) & set(GROUPS)
+
+
+def test_a_voice_is_drawn_as_often_as_the_root_of_its_length(corpus: Corpus) -> None:
+    sampler, rng = Sampler(corpus, Prompts.read(), n_samples=4000), np.random.default_rng(0)
+    lengths = [sum(clip.n_samples for clip in corpus.clips if clip.group == name) for name in sampler._men]
+    share = np.mean([sampler._choose(sampler._men, rng) == sampler._men[0] for _ in range(4000)])
+    assert share == pytest.approx(np.sqrt(lengths[0]) / np.sqrt(lengths).sum(), abs=0.03)
+    assert abs(share - lengths[0] / sum(lengths)) > 0.04 < abs(share - 0.5)
 
 
 def test_validation_mixtures_are_of_held_out_speakers_each_source_once_the_target(corpus: Corpus) -> None:
@@ -176,6 +186,38 @@ def test_a_gap_never_takes_all_that_sounds(corpus: Corpus, monkeypatch: pytest.M
     monkeypatch.setattr("fixtures.training_data._gap", lambda n_samples, *_: np.zeros(n_samples, np.float32))
     batch = Sampler(corpus, Prompts.read(), n_samples=4000, gaps=1.0).draw(4, (0, 1))
     assert np.all(np.square(batch.target).mean(1) > 0)
+
+
+def test_alike_speakers_have_one_prompt_and_spans_tell_them_apart(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sampler = Sampler(corpus, Prompts.read(), n_samples=16_384, scenes={"alike": 1.0})
+    drawn: list[str] = []
+    source = sampler._source
+    monkeypatch.setattr(sampler, "_source", lambda group, *rest: drawn.append(group) or source(group, *rest))
+    batch = sampler.draw(12, (0, 1))
+    pairs = list(zip(drawn[::2], drawn[1::2], strict=True))
+    assert all(one != other and one[-1] == other[-1] for one, other in pairs)
+    assert {one[-1] for one, _ in pairs} == {"m", "f"}
+    assert batch.prompts[:12] == batch.prompts[12:]
+    assert all(spans is not None for spans in batch.spans)
+    assert all(spans[:12] != spans[12:] for spans in [batch.spans])
+    assert np.mean([np.max(np.convolve(wave == 0, np.ones(800), "valid")) == 800 for wave in batch.target]) > 0.8
+
+
+def test_alike_speakers_need_two_of_either_sex(corpus: Corpus) -> None:
+    with pytest.raises(ValueError, match="two men and two women; make a corpus with more"):
+        Sampler(corpus, Prompts.read(), n_samples=4000, scenes={"alike": 1.0}, validation=True)
+
+
+def test_sounds_and_voices_change_speed_in_ranges_of_their_own(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler = Sampler(corpus, Prompts.read(), n_samples=4000, scenes={"speech and sound": 1.0})
+    draws = []
+    for sounds in (1.0, 1.001):
+        monkeypatch.setattr("fixtures.training_data._SPEED", {True: (1.0, 1.0), False: (sounds, sounds)})
+        draws.append(sampler.draw(4, (0, 1)).target)
+    np.testing.assert_array_equal(draws[0][:4], draws[1][:4])
+    assert not np.any(np.all(draws[0][4:] == draws[1][4:], axis=1))
 
 
 def test_the_codec_is_fitted_to_the_wanted_scale(corpus: Corpus) -> None:
