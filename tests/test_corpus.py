@@ -674,20 +674,27 @@ def test_manifest_is_small_enough_to_commit() -> None:
     assert MANIFEST.stat().st_size < 3_000_000
 
 
-def test_readers_manifest_has_many_voices_of_either_sex_and_all_are_for_training() -> None:
-    entries = read_manifest(MANIFEST.with_name("librispeech.tsv"))
-    assert len({entry.path for entry in entries}) == len({entry.origin for entry in entries}) == len(entries) == 351
-    voices = {entry.group for entry in entries}
-    assert [sum(voice.endswith(sex) for voice in voices) for sex in ("_en__m", "_en__f")] == [131, 130]
-    assert {(entry.kind, entry.split, entry.licence) for entry in entries} == {("speech", "train", "CC-BY-4.0")}
-    assert all(entry.credit.endswith("; LibriSpeech, Vassil Panayotov") for entry in entries)
-    assert len({entry.package for entry in entries}) == 1
+def test_manifest_of_repositories_names_every_clip_once_and_only_for_training(manifest: tuple[Row, ...]) -> None:
+    entries = read_manifest(MANIFEST.with_name("repositories.tsv"))
+    assert len({entry.path for entry in entries}) == len({entry.origin for entry in entries}) == len(entries)
+    assert {entry.split for entry in entries} == {"train"}
+    assert {entry.licence for entry in entries} == {"CC-BY-4.0", "CC-BY-3.0", "CC-BY", "CC0", "public-domain"}
     for entry in entries:
         name, commit = entry.package.split(" ")
-        reader = entry.group.removeprefix("librivox").split("_")[0]
-        assert entry.origin.startswith(f"{name}/audio_data/librispeech_")
-        assert entry.origin.split("/")[-1].split("-")[0] == reader
+        assert entry.credit and entry.origin.startswith(f"{name}/")
         assert len(commit) == 40
+    labels = {entry.group for entry in manifest if entry.kind == "env"}
+    assert {entry.group for entry in entries if entry.kind == "env"} < labels
+
+
+def test_readers_are_many_of_either_sex_and_each_clip_is_of_its_reader() -> None:
+    entries = [entry for entry in read_manifest(MANIFEST.with_name("repositories.tsv")) if entry.kind == "speech"]
+    voices = {entry.group for entry in entries}
+    assert [sum(voice.endswith(sex) for voice in voices) for sex in ("_en__m", "_en__f")] == [131, 130]
+    for entry in entries:
+        reader = entry.group.removeprefix("librivox").split("_")[0]
+        assert entry.origin.split("/")[-1].split("-")[0] == reader
+        assert entry.credit.endswith("; LibriSpeech, Vassil Panayotov")
     assert set(VALIDATION_SPEAKERS[2:]) < voices
 
 
