@@ -681,7 +681,8 @@ def test_manifest_of_repositories_names_every_clip_once_and_only_for_training(ma
     assert {entry.licence for entry in entries} == {"CC-BY-4.0", "CC-BY-3.0", "CC-BY", "CC0", "public-domain"}
     for entry in entries:
         name, commit = entry.package.split(" ")
-        assert entry.credit and entry.origin.startswith(f"{name}/")
+        assert entry.credit
+        assert entry.origin.startswith(f"{name}/")
         assert len(commit) == 40
     labels = {entry.group for entry in manifest if entry.kind == "env"}
     assert {entry.group for entry in entries if entry.kind == "env"} < labels

@@ -7,7 +7,16 @@ import re
 
 import pytest
 
-from fixtures.draw_embedded import CLASSES, FOLDER, LOGS, draw_entropy, draw_training, source_digest
+from fixtures.draw_embedded import (
+    CLASSES,
+    FOLDER,
+    LOGS,
+    TOO_NEAR,
+    draw_entropy,
+    draw_training,
+    label_columns,
+    source_digest,
+)
 
 
 @pytest.mark.parametrize(
@@ -29,6 +38,12 @@ def test_every_layer_has_a_curve_through_all_its_steps(tmp_path) -> None:
     assert len(curves) == 3
     first = [float(value) for value in re.findall(r"[ML] [\d.]+ ([\d.]+)", curves[0])]  # stable is drawn first
     assert first[0] < first[1] == first[2]  # down the page is less
+
+
+def test_labels_that_would_cover_each_other_stand_in_columns_of_their_own() -> None:
+    step = 0.7 * TOO_NEAR
+    assert label_columns([0.0, step, 2 * step, 9 * step]) == [0, 1, 0, 0]
+    assert label_columns([0.0, 2 * step, step, step]) == [0, 0, 1, 2]
 
 
 def test_runs_follow_each_other(tmp_path) -> None:
