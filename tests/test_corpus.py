@@ -371,6 +371,8 @@ def test_a_commit_that_cannot_be_had_names_the_folder_for_its_files(tmp_path: Pa
     with pytest.raises(PackageError, match=rf"put the files of that commit into .*owner\+name_{COMMIT_OF_NOTHING}"):
         fetch("owner/name", tmp_path / "cache", version=COMMIT_OF_NOTHING)
     assert not list((tmp_path / "cache" / "unpacked").iterdir())
+    with pytest.raises(PackageError, match="name the commit"):
+        fetch("owner/name", tmp_path / "cache")
 
 
 # --- decoding ---------------------------------------------------------------------------------------------------

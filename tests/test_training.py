@@ -214,7 +214,8 @@ def test_sounds_and_voices_change_speed_in_ranges_of_their_own(corpus: Corpus, m
     sampler = Sampler(corpus, Prompts.read(), n_samples=4000, scenes={"speech and sound": 1.0})
     draws = []
     for sounds in (1.0, 1.001):
-        monkeypatch.setattr("fixtures.training_data._SPEED", {True: (1.0, 1.0), False: (sounds, sounds)})
+        monkeypatch.setattr("fixtures.training_data._VOICE_SPEED", (1.0, 1.0))
+        monkeypatch.setattr("fixtures.training_data._SOUND_SPEED", (sounds, sounds))
         draws.append(sampler.draw(4, (0, 1)).target)
     np.testing.assert_array_equal(draws[0][:4], draws[1][:4])
     assert not np.any(np.all(draws[0][4:] == draws[1][4:], axis=1))
