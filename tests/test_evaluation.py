@@ -61,6 +61,7 @@ def test_spans_are_judged_where_the_target_falls_silent(mixtures, separated) -> 
     assert more["with_spans_db"]["n"] == 2
     assert more["with_spans_db"]["mean"] == pytest.approx(20.0, abs=0.5)
     assert more["with_wrong_spans_db"]["mean"] == pytest.approx(-20.0, abs=0.5)
+    assert more["wrong_for_true_spans_db"]["mean"] == pytest.approx(-40.0, abs=0.5)
 
 
 def test_improvement_and_obedience_are_of_the_waves(mixtures, separated) -> None:

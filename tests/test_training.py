@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pyroomacoustics
 import pytest
 import soundfile
 import torch
@@ -20,6 +21,7 @@ from fixtures.grow import kept_channels
 from fixtures.initialise import build_model, fit_codec
 from fixtures.prompts import Prompts
 from fixtures.repitch import repitched
+from fixtures.rooms import room_responses
 from fixtures.train_embedded import Recipe, Run, learning_rate_at, log_noise_to_signal, main
 from fixtures.training_data import VALIDATION_SPEAKERS, Sampler
 from sam_lsac.model import load_model
@@ -221,6 +223,45 @@ def test_sounds_and_voices_change_speed_in_ranges_of_their_own(corpus: Corpus, m
     assert not np.any(np.all(draws[0][4:] == draws[1][4:], axis=1))
 
 
+def test_a_room_answers_at_once_at_unit_energy_and_fades() -> None:
+    responses = room_responses(24, sample_rate=RATE, seed=(0,))
+    again, others = (room_responses(24, sample_rate=RATE, seed=(seed,)) for seed in (0, 1))
+    for response, same, other in zip(responses, again, others, strict=True):
+        np.testing.assert_array_equal(response, same)
+        assert response.shape != other.shape or not np.allclose(response, other)
+        assert np.square(response).sum() == pytest.approx(1.0)
+        assert abs(response[0]) > 0.09 * np.abs(response).max()
+        energy = np.square(response).cumsum()
+        assert energy[int(0.03 * RATE)] > 0.3
+        assert energy[: int(0.2 * RATE)][-1] > 0.9 > energy[0]
+    times = [pyroomacoustics.experimental.measure_rt60(response, fs=RATE, decay_db=20) for response in responses]
+    assert min(times) < 0.25
+    assert 0.3 < max(times) < 0.9
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, [0]), (0.5, range(8, 25)), (1.0, [32])])
+def test_as_many_sources_sound_in_a_room_as_are_wanted(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch, share: float, expected: Sequence[int]
+) -> None:
+    used = []
+    monkeypatch.setattr("fixtures.training_data.oaconvolve", lambda wave, room: used.append(room) or wave)
+    Sampler(corpus, Prompts.read(), n_samples=4000, reverberation=share).draw(16, (0, 1))
+    assert len(used) in expected
+    assert len({len(room) for room in used}) > 1 or not used
+
+
+def test_a_source_is_what_its_room_makes_of_it(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fixtures.training_data._VOICE_SPEED", (1.0, 1.0))
+    sampler = Sampler(corpus, Prompts.read(), n_samples=4000, scenes={"speakers": 1.0}, reverberation=1.0)
+    waves = []
+    for room in ([1.0], [0.0, 0.0, 0.0, 1.0]):  # a room without walls, near and far
+        monkeypatch.setattr(sampler, "_rooms", [np.array(room)])
+        waves.append(sampler.draw(4, (0, 1)).target)
+    error = np.square(waves[1][:, 100:] - waves[0][:, 97:-3]).sum(1) / np.square(waves[0]).sum(1)
+    assert np.all(error < 0.02)
+    assert np.all(np.square(waves[1] - waves[0]).sum(1) > 0.1 * np.square(waves[0]).sum(1))
+
+
 def test_the_codec_is_fitted_to_the_wanted_scale(corpus: Corpus) -> None:
     waves = torch.from_numpy(Sampler(corpus, Prompts.read(), n_samples=8192).draw(8, (0, 1)).target)
     config = fit_codec(waves, MDCTConfig(), shape_std=3.0, gain_std=4.0)
@@ -256,6 +297,70 @@ def test_the_loss_on_coefficients_is_added_and_trained_on(corpus: Corpus) -> Non
     assert losses[1] != losses[0]
     assert losses[2] - losses[0] == pytest.approx(2 * (losses[1] - losses[0]), rel=1e-3)
     assert not torch.equal(velocities[0], velocities[1])
+
+
+def test_a_rollout_follows_its_own_estimates_and_is_judged_by_each(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(SMALL, corpus)
+    generator = torch.Generator().manual_seed(0)
+    x0, x1, *estimates = (torch.randn(3, 4, 6, generator=generator, requires_grad=True) for _ in range(5))
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    given = list(estimates)
+    monkeypatch.setattr(run, "_estimate", lambda state, times, _: seen.append((state, times)) or estimates.pop(0))
+    loss = run._rollout_loss(x0, x1, {}, generator)
+    (first, begin), (second, middle), (third, end) = seen
+    assert torch.all((begin == 0) & (begin < middle) & (middle < end) & (end < 1))
+    assert len(set(middle.tolist())) == 3
+    assert first is x0
+    velocity = given[0] - x0
+    torch.testing.assert_close(second, x0 + middle[:, None, None] * velocity)
+    velocity = (given[1] - second) / (1 - middle[:, None, None])
+    torch.testing.assert_close(third, second + (end - middle)[:, None, None] * velocity)
+    errors = torch.stack([(estimate - x1).square().mean() for estimate in given])
+    torch.testing.assert_close(loss, errors.mean() / (x1 - x0).square().mean())
+    gradients = torch.autograd.grad(third.sum(), given, allow_unused=True)
+    assert gradients == (None, None, None)
+
+
+def test_a_solve_is_where_its_estimates_lead(corpus: Corpus) -> None:
+    run = Run(SMALL, corpus)
+    x1, conditions = run._encode(run.model, run._validation.draw(1, (0, 2)))
+    state, times = torch.zeros_like(x1), torch.tensor([0.25, 0.5])
+    with torch.no_grad():
+        velocity = run.model(noisy_audio=state, time=times, **conditions)
+        found = run._estimate(state, times, conditions)
+    torch.testing.assert_close(found, velocity * torch.tensor([0.75, 0.5])[:, None, None])
+
+
+@pytest.mark.parametrize(("share", "expected"), [(0.0, [0]), (0.5, range(3, 14)), (1.0, [16])])
+def test_as_many_steps_are_rolled_out_as_are_wanted(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch, share: float, expected: Sequence[int]
+) -> None:
+    run = Run(replace(SMALL, mixtures_per_step=1, rollouts=share), corpus)
+    rolled = []
+    loss = run._path_loss
+    monkeypatch.setattr(run, "_rollout_loss", lambda *given: rolled.append(given) or loss(*given))
+    for _ in range(16):
+        run.train_step(1e-3)
+    assert len(rolled) in expected
+
+
+def test_the_path_loss_is_the_velocity_error_over_its_variance(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = Run(replace(SMALL, time_power=1.0), corpus)
+    generator = torch.Generator().manual_seed(0)
+    x0, x1, velocity = (torch.randn(3, 4, 6, generator=generator) for _ in range(3))
+    states: list[torch.Tensor] = []
+
+    def model(*, noisy_audio: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
+        states.append((noisy_audio - x0) / (x1 - x0) - time[:, None, None])
+        return velocity
+
+    monkeypatch.setattr(run, "model", model)
+    loss = run._path_loss(x0, x1, {}, generator)
+    wanted = x1 - x0
+    torch.testing.assert_close(loss, (velocity - wanted).square().mean() / wanted.square().mean())
+    assert float(states[0].abs().max()) < 1e-3
 
 
 def test_the_starting_model_copies_its_mixture_to_both_outputs(corpus: Corpus) -> None:
@@ -452,7 +557,7 @@ def test_the_command_trains_resumes_and_exports_a_checkpoint_that_loads(
     again = ["--steps", "4", "--start-from", "not read, for the run has a snapshot", "--compile"]
     assert main([*options, *again, "--export", str(out)]) == 0
     assert compiled == [{"dynamic": False}]
-    assert (run / "log.csv").read_text().count("\n") == 3  # header, step 2, step 4
+    assert (run / "log.csv").read_text().count("\n") == 4  # header, start, step 2, step 4
     model = load_model(str(out))
     assert model.sample_rate == RATE
     assert len(model.transformer.layers) == 12
