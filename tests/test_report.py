@@ -10,7 +10,8 @@ import pytest
 from sam_lsac.claims import Finding, Ledger, Verdict, judge_all
 from sam_lsac.claims.claim import Arm
 from sam_lsac.errors import InputError, StoreError
-from sam_lsac.report import AttentionMap, Extras, Player, build_report, environment, write_report
+from sam_lsac.report import AttentionMap, Extras, NoiseFloor, Player, build_report, environment, write_report
+from sam_lsac.report.findings import _floor
 from sam_lsac.report.wording import NOTHING, effect, estimate, figure, number, percent
 from sam_lsac.statistics import paired_test
 from tests.claim_worlds import rows_of
@@ -257,6 +258,18 @@ def test_the_six_findings_have_our_figures(report):
     assert "LS6: 4 of 4" in ours[3]
     assert "midpoint (32 evaluations)" in ours[4]
     assert "SI-SNR differs by 0.03 dB on average" in ours[5]
+
+
+def test_the_noise_floor_says_once_how_it_was_measured():
+    floors = [NoiseFloor(metric="si_snr", mean=0.03, largest=0.08, n=24, note="two messages")]
+    floors.append(NoiseFloor(metric="stoi", mean=0.001, largest=0.002, n=23, note="two messages"))
+    assert _floor(floors) == (
+        "SI-SNR differs by 0.03 dB on average and 0.08 at most (n = 24). "
+        "STOI differs by 0.001 on average and 0.002 at most (n = 23) (two messages)."
+    )
+    still = [replace(one, mean=0.0, largest=0.0, note="no watermark") for one in floors]
+    assert _floor(still) == "Nothing moves (no watermark): SI-SNR (n = 24), STOI (n = 23)."
+    assert "differs by 0.03" in _floor([floors[0], still[1]])
 
 
 def test_findings_without_runs_say_how_to_get_them(bare):

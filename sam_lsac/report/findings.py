@@ -159,9 +159,17 @@ def _deviation(cell: object) -> float:
 
 
 def _floor(floors: Sequence[NoiseFloor]) -> str | None:
+    """One sentence a metric, or one for all of them where none moves."""
+    if not floors:
+        return None
+    notes = {one.note for one in floors}
+    measured = f" ({'; '.join(sorted(notes))})" if notes != {""} else ""
+    if not any(one.largest for one in floors):
+        moves = ", ".join(f"{METRIC_NAMES.get(one.metric, one.metric)} (n = {one.n})" for one in floors)
+        return f"Nothing moves{measured}: {moves}."
     words = [
         f"{METRIC_NAMES.get(one.metric, one.metric)} differs by {number(one.mean)} {UNITS.get(one.metric, '')}".rstrip()
-        + f" on average and {number(one.largest)} at most (n = {one.n}{'; ' + one.note if one.note else ''})"
+        + f" on average and {number(one.largest)} at most (n = {one.n})"
         for one in floors
     ]
-    return f"{'. '.join(words)}." if words else None
+    return f"{'. '.join(words)}{measured}."
