@@ -17,13 +17,14 @@ from scipy.signal import lfilter
 
 from fixtures.corpus import Corpus
 from fixtures.evaluate_embedded import validation_mixtures
+from fixtures.flow_loss import FlowLoss
 from fixtures.grow import kept_channels
 from fixtures.initialise import build_model, fit_codec
 from fixtures.prompts import Prompts
 from fixtures.repitch import repitched
 from fixtures.rooms import room_responses
-from fixtures.train_embedded import Recipe, Run, learning_rate_at, log_noise_to_signal, main
-from fixtures.training_data import VALIDATION_SPEAKERS, Sampler
+from fixtures.train_embedded import _SOLVED, Recipe, Run, _estimator, _separated, learning_rate_at, main
+from fixtures.training_data import VALIDATION_SPEAKERS, Examples, Sampler
 from sam_lsac.model import load_model
 from sam_lsac.model.checkpoint import save_checkpoint
 from sam_lsac.model.codec import MDCTCodec
@@ -272,20 +273,6 @@ def test_the_codec_is_fitted_to_the_wanted_scale(corpus: Corpus) -> None:
     assert float(gains.mean()) == pytest.approx(0.0, abs=1e-2)
 
 
-def test_the_loss_on_coefficients_is_the_signal_to_noise_ratio_of_the_waves(corpus: Corpus) -> None:
-    run = Run(SMALL, corpus)
-    codec = run.model.audio_codec
-    assert isinstance(codec, MDCTCodec)
-    x1, _ = run._encode(run.model, run._validation.draw(1, (0, 2)))
-    estimate = x1 + 0.5 * torch.randn(x1.shape, generator=torch.Generator().manual_seed(0))
-    ratios = []
-    for found, wanted in zip(estimate.chunk(2, dim=2), x1.chunk(2, dim=2), strict=True):
-        waves = [codec.decode(state.transpose(1, 2)) for state in (found, wanted)]
-        ratios.append((waves[0] - waves[1]).square().sum((1, 2)) / waves[1].square().sum((1, 2)))
-    expected = torch.log(torch.cat(ratios) + 0.05).mean()
-    torch.testing.assert_close(log_noise_to_signal(codec, estimate, x1), expected, rtol=1e-3, atol=1e-3)
-
-
 def test_the_loss_on_coefficients_is_added_and_trained_on(corpus: Corpus) -> None:
     losses, velocities = [], []
     for weight in (0.0, 1.0, 2.0):
@@ -299,38 +286,49 @@ def test_the_loss_on_coefficients_is_added_and_trained_on(corpus: Corpus) -> Non
     assert not torch.equal(velocities[0], velocities[1])
 
 
-def test_a_rollout_follows_its_own_estimates_and_is_judged_by_each(
+def test_an_estimate_is_where_the_line_along_the_velocity_ends(corpus: Corpus) -> None:
+    run = Run(SMALL, corpus)
+    x1, conditions = run._encode(run.model, run._validation.draw(1, (0, 2)))
+    times = torch.tensor([0.25, 0.5])
+    with torch.no_grad():
+        velocity = run.model(noisy_audio=x1, time=times, **conditions)
+        found = _estimator(run.model, conditions)(x1, times)
+    torch.testing.assert_close(found, x1 + velocity * torch.tensor([0.75, 0.5])[:, None, None])
+
+
+def test_what_is_logged_of_a_solve_is_its_first_estimate_its_end_and_its_obedience(
     corpus: Corpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run(SMALL, corpus)
-    generator = torch.Generator().manual_seed(0)
-    x0, x1, *estimates = (torch.randn(3, 4, 6, generator=generator, requires_grad=True) for _ in range(5))
-    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
-    given = list(estimates)
-    monkeypatch.setattr(run, "_estimate", lambda state, times, _: seen.append((state, times)) or estimates.pop(0))
-    loss = run._rollout_loss(x0, x1, {}, generator)
-    (first, begin), (second, middle), (third, end) = seen
-    assert torch.all((begin == 0) & (begin < middle) & (middle < end) & (end < 1))
-    assert len(set(middle.tolist())) == 3
-    assert first is x0
-    velocity = given[0] - x0
-    torch.testing.assert_close(second, x0 + middle[:, None, None] * velocity)
-    velocity = (given[1] - second) / (1 - middle[:, None, None])
-    torch.testing.assert_close(third, second + (end - middle)[:, None, None] * velocity)
-    errors = torch.stack([(estimate - x1).square().mean() for estimate in given])
-    torch.testing.assert_close(loss, errors.mean() / (x1 - x0).square().mean())
-    gradients = torch.autograd.grad(third.sum(), given, allow_unused=True)
-    assert gradients == (None, None, None)
+    assert not {"first_estimate_improvement_db", "obedience"} & set(run.validate(solve=False, n_mixtures=2))
+    seen: list[torch.Tensor] = []
 
+    def spy(codec: MDCTCodec, final: torch.Tensor, _: Examples) -> tuple[float, float]:
+        seen.append(final)
+        return float(len(seen)), 0.1 * len(seen)
 
-def test_a_solve_is_where_its_estimates_lead(corpus: Corpus) -> None:
-    run = Run(SMALL, corpus)
-    x1, conditions = run._encode(run.model, run._validation.draw(1, (0, 2)))
-    state, times = torch.zeros_like(x1), torch.tensor([0.25, 0.5])
+    monkeypatch.setattr("fixtures.train_embedded._separated", spy)
+    found = run.validate(solve=True, n_mixtures=2)
+    assert [found[name] for name in _SOLVED] == [1.0, 2.0, 0.2]
+    x1, conditions = run._encode(run.average, run._validation.draw(2, (SMALL.seed, 2)))
+    x0 = torch.randn(x1.shape, generator=torch.Generator().manual_seed(SMALL.seed))
     with torch.no_grad():
-        velocity = run.model(noisy_audio=state, time=times, **conditions)
-        found = run._estimate(state, times, conditions)
-    torch.testing.assert_close(found, velocity * torch.tensor([0.75, 0.5])[:, None, None])
+        velocity = run.average.eval()(noisy_audio=x0, time=torch.zeros(x1.size(0)), **conditions)
+    torch.testing.assert_close(seen[0], x0 + velocity)
+    assert not torch.equal(seen[0], seen[1])
+
+
+def test_an_improvement_is_of_the_target_over_the_mixture(corpus: Corpus) -> None:
+    run = Run(replace(SMALL, n_bins=128, dim=192, n_heads=4), corpus)  # all bins: the codec loses nothing
+    examples = run._validation.draw(2, (0, 2))
+    x1, conditions = run._encode(run.model, examples)
+    target, residual = x1.chunk(2, dim=2)
+    nothing = torch.cat([conditions["audio_features"][..., : target.size(2)]] * 2, dim=2)
+    codec = run.model.audio_codec
+    assert _separated(codec, nothing, examples)[0] == pytest.approx(0.0, abs=0.05)
+    assert _separated(codec, x1, examples)[0] > 40
+    assert _separated(codec, x1, examples)[1] == 1.0
+    assert _separated(codec, torch.cat([residual, target], dim=2), examples)[1] == 0.0
 
 
 @pytest.mark.parametrize(("share", "expected"), [(0.0, [0]), (0.5, range(3, 14)), (1.0, [16])])
@@ -339,28 +337,12 @@ def test_as_many_steps_are_rolled_out_as_are_wanted(
 ) -> None:
     run = Run(replace(SMALL, mixtures_per_step=1, rollouts=share), corpus)
     rolled = []
-    loss = run._path_loss
-    monkeypatch.setattr(run, "_rollout_loss", lambda *given: rolled.append(given) or loss(*given))
+    monkeypatch.setattr(
+        FlowLoss, "on_rollout", lambda loss, *given: rolled.append(given) or FlowLoss.on_path(loss, *given)
+    )
     for _ in range(16):
         run.train_step(1e-3)
     assert len(rolled) in expected
-
-
-def test_the_path_loss_is_the_velocity_error_over_its_variance(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = Run(replace(SMALL, time_power=1.0), corpus)
-    generator = torch.Generator().manual_seed(0)
-    x0, x1, velocity = (torch.randn(3, 4, 6, generator=generator) for _ in range(3))
-    states: list[torch.Tensor] = []
-
-    def model(*, noisy_audio: torch.Tensor, time: torch.Tensor) -> torch.Tensor:
-        states.append((noisy_audio - x0) / (x1 - x0) - time[:, None, None])
-        return velocity
-
-    monkeypatch.setattr(run, "model", model)
-    loss = run._path_loss(x0, x1, {}, generator)
-    wanted = x1 - x0
-    torch.testing.assert_close(loss, (velocity - wanted).square().mean() / wanted.square().mean())
-    assert float(states[0].abs().max()) < 1e-3
 
 
 def test_the_starting_model_copies_its_mixture_to_both_outputs(corpus: Corpus) -> None:
@@ -374,12 +356,14 @@ def test_the_starting_model_copies_its_mixture_to_both_outputs(corpus: Corpus) -
     assert float(correlation) > 0.9
 
 
-def test_an_interrupted_run_continues_to_the_bit(corpus: Corpus, tmp_path: Path) -> None:
-    whole, first = Run(SMALL, corpus), Run(SMALL, corpus)
+@pytest.mark.parametrize("more", [{}, {"rollouts": 0.5, "reverberation": 0.5, "repitch": 0.5, "gaps": 0.5}])
+def test_an_interrupted_run_continues_to_the_bit(corpus: Corpus, tmp_path: Path, more: dict[str, float]) -> None:
+    recipe = replace(SMALL, **more)
+    whole, first = Run(recipe, corpus), Run(recipe, corpus)
     losses = [whole.train_step(1e-3) for _ in range(4)]
     resumed_losses = [first.train_step(1e-3) for _ in range(2)]
     first.save(tmp_path / "snapshot.pt")
-    second = Run(SMALL, corpus)
+    second = Run(recipe, corpus)
     second.load(tmp_path / "snapshot.pt")
     resumed_losses += [second.train_step(1e-3) for _ in range(2)]
     assert losses == resumed_losses
