@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 import torch
@@ -70,14 +72,15 @@ def test_a_rollout_follows_its_own_estimates_and_is_judged_by_each() -> None:
     assert gradients == (None, None, None)
 
 
-def test_times_of_a_rollout_are_squares_of_the_two_later_of_three_uniform_ones() -> None:
+@pytest.mark.parametrize(("steps", "power", "means"), [(3, 2.0, (0.0, 6 / 20, 12 / 20)), (2, 3.0, (0.0, 2 / 5))])
+def test_times_of_a_rollout_are_powers_of_sorted_uniform_ones(steps: int, power: float, means: Sequence[float]) -> None:
+    # of n sorted uniform numbers the k-th has the mean square k (k + 1) / ((n + 1) (n + 2)); the last to the power p
+    # has the mean n / (n + p)
     x0, x1 = torch.zeros(20_000, 1, 2), torch.ones(20_000, 1, 2)
     times: list[torch.Tensor] = []
-    FlowLoss(codec=CODEC, snr_weight=0.0, time_power=1.0).on_rollout(
-        lambda _, at: times.append(at) or x1, x0, x1, torch.Generator().manual_seed(0)
-    )
-    # of n sorted uniform numbers the k-th has the mean square k (k + 1) / ((n + 1) (n + 2))
-    assert [float(at.mean()) for at in times] == pytest.approx([0.0, 6 / 20, 12 / 20], abs=0.01)
+    loss = FlowLoss(codec=CODEC, snr_weight=0.0, time_power=1.0, rollout_steps=steps, rollout_power=power)
+    loss.on_rollout(lambda _, at: times.append(at) or x1, x0, x1, torch.Generator().manual_seed(0))
+    assert [float(at.mean()) for at in times] == pytest.approx(means, abs=0.01)
 
 
 @pytest.mark.parametrize("power", [1.0, 3.0])

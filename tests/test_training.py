@@ -21,9 +21,10 @@ from fixtures.flow_loss import FlowLoss
 from fixtures.grow import kept_channels
 from fixtures.initialise import build_model, fit_codec
 from fixtures.prompts import Prompts
+from fixtures.recipe import Recipe, learning_rate_at
 from fixtures.repitch import repitched
 from fixtures.rooms import room_responses
-from fixtures.train_embedded import _SOLVED, Recipe, Run, _estimator, _separated, learning_rate_at, main
+from fixtures.train_embedded import _SOLVED, Run, _estimator, _separated, main
 from fixtures.training_data import VALIDATION_SPEAKERS, Examples, Sampler
 from sam_lsac.model import load_model
 from sam_lsac.model.checkpoint import save_checkpoint
@@ -82,6 +83,19 @@ def test_each_mixture_gives_both_of_its_sources_as_targets(corpus: Corpus) -> No
     assert batch.prompts == ("man speaking",) * 3 + ("woman speaking",) * 3
 
 
+def test_a_mixture_may_give_one_of_its_sources_with_its_own_prompt_and_spans(corpus: Corpus) -> None:
+    options = {"n_samples": 4000, "scenes": {"noisy speakers": 1.0}, "gaps": 1.0}
+    both = Sampler(corpus, Prompts.read(), **options).draw(32, (0, 1))
+    one = Sampler(corpus, Prompts.read(), prompts_per_mixture=1, **options).draw(32, (0, 1))
+    sides = [0 if np.array_equal(one.target[index], both.target[index]) else 1 for index in range(32)]
+    assert 8 < sum(sides) < 24
+    places = [index + 32 * side for index, side in enumerate(sides)]
+    np.testing.assert_array_equal(one.target, both.target[places])
+    np.testing.assert_array_equal(one.residual, both.residual[places])
+    assert one.prompts == tuple(both.prompts[place] for place in places)
+    assert one.spans == tuple(both.spans[place] for place in places)
+
+
 def test_the_same_seed_gives_the_same_examples_and_another_does_not(corpus: Corpus) -> None:
     sampler = Sampler(corpus, Prompts.read(), n_samples=4000)
     np.testing.assert_array_equal(sampler.draw(2, (0, 7)).target, sampler.draw(2, (0, 7)).target)
@@ -121,9 +135,10 @@ def test_validation_mixtures_are_of_held_out_speakers_each_source_once_the_targe
         np.testing.assert_allclose(found[0].wave, found[2].wave, atol=1e-6)
         silence = [sum(end - start for _, start, end in one.spans) < 1.95 for one in found]
         assert kind != "gaps" or all(silence)
-    held_out = Sampler(corpus, Prompts.read(), n_samples=2 * RATE, validation=True, scenes={"speakers": 1.0})
-    for one, target in zip(validation_mixtures(corpus, "speakers", 2), held_out.draw(2, (0, 0)).target, strict=True):
-        np.testing.assert_array_equal(one.target, target)
+    for kind, seed, held_out in (("speakers", (0, 0), True), ("heard", (0, 6), False)):
+        sampler = Sampler(corpus, Prompts.read(), n_samples=2 * RATE, validation=held_out, scenes={"speakers": 1.0})
+        for one, target in zip(validation_mixtures(corpus, kind, 2), sampler.draw(2, seed).target, strict=True):
+            np.testing.assert_array_equal(one.target, target)
     scene, same, other = (validation_mixtures(corpus, "speakers", 1, seed=seed)[0].digest for seed in (0, 0, 1))
     assert scene == same != other
 
@@ -346,6 +361,12 @@ def test_as_many_steps_are_rolled_out_as_are_wanted(
     assert len(rolled) in expected
 
 
+def test_what_a_recipe_says_of_batches_and_rollouts_is_done(corpus: Corpus) -> None:
+    run = Run(replace(SMALL, prompts_per_mixture=1, rollout_steps=2, rollout_power=5.0), corpus)
+    assert len(run._sampler.draw(3, (0, 1)).target) == 3
+    assert (run._loss.rollout_steps, run._loss.rollout_power) == (2, 5.0)
+
+
 def test_the_starting_model_copies_its_mixture_to_both_outputs(corpus: Corpus) -> None:
     run = Run(SMALL, corpus)
     examples = run._validation.draw(4, (0, 2))
@@ -357,7 +378,10 @@ def test_the_starting_model_copies_its_mixture_to_both_outputs(corpus: Corpus) -
     assert float(correlation) > 0.9
 
 
-@pytest.mark.parametrize("more", [{}, {"rollouts": 0.5, "reverberation": 0.5, "repitch": 0.5, "gaps": 0.5}])
+_ALL = {"rollouts": 0.5, "reverberation": 0.5, "repitch": 0.5, "gaps": 0.5, "prompts_per_mixture": 1}
+
+
+@pytest.mark.parametrize("more", [{}, _ALL])
 def test_an_interrupted_run_continues_to_the_bit(corpus: Corpus, tmp_path: Path, more: dict[str, float]) -> None:
     recipe = replace(SMALL, **more)
     whole, first = Run(recipe, corpus), Run(recipe, corpus)
@@ -511,7 +535,13 @@ def test_another_recipe_does_not_resume(corpus: Corpus, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "remedy"), [({"n_bins": 70}, "64, 72"), ({"n_bins": 128, "dim": 144}, "choose 168 or more")]
+    ("changes", "remedy"),
+    [
+        ({"n_bins": 70}, "64, 72"),
+        ({"n_bins": 128, "dim": 144}, "choose 168 or more"),
+        ({"prompts_per_mixture": 3}, "1 or 2"),
+        ({"rollout_steps": 0}, "1 or more"),
+    ],
 )
 def test_sizes_that_do_not_fit_are_refused(changes: dict[str, int], remedy: str) -> None:
     with pytest.raises(ValueError, match=remedy):
