@@ -14,6 +14,7 @@ from sam_lsac.model.codec import MDCTCodec
 from sam_lsac.model.config import MDCTConfig
 
 CODEC = MDCTCodec(MDCTConfig())
+ROLLOUT = {"rollout_steps": 3, "rollout_power": 2.0}
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +41,7 @@ def test_the_loss_on_coefficients_is_added_with_its_weight(latents: torch.Tensor
     wrong = latents + 0.1 * noise
     found = []
     for weight in (0.0, 1.0, 2.0):
-        loss = FlowLoss(codec=CODEC, snr_weight=weight, time_power=1.0)
+        loss = FlowLoss(codec=CODEC, snr_weight=weight, time_power=1.0, **ROLLOUT)
         generator = torch.Generator().manual_seed(0)
         found.append(getattr(loss, judge)(lambda *_: wrong, noise, latents, generator))
     expected = log_noise_to_signal(CODEC, wrong, latents)
@@ -57,7 +58,7 @@ def test_a_rollout_follows_its_own_estimates_and_is_judged_by_each() -> None:
         seen.append((state, times))
         return given[len(seen) - 1]
 
-    loss = FlowLoss(codec=CODEC, snr_weight=0.0, time_power=1.0).on_rollout(estimate, x0, x1, generator)
+    loss = FlowLoss(codec=CODEC, snr_weight=0.0, time_power=1.0, **ROLLOUT).on_rollout(estimate, x0, x1, generator)
     (first, begin), (second, middle), (third, end) = seen
     assert torch.all((begin == 0) & (begin < middle) & (middle < end) & (end < 1))
     assert len(set(middle.tolist())) == 3
@@ -94,7 +95,7 @@ def test_the_path_loss_is_the_velocity_error_over_its_variance(power: float) -> 
         seen.append(times)
         return state + (1 - times[:, None, None]) * velocity
 
-    loss = FlowLoss(codec=CODEC, snr_weight=0.0, time_power=power).on_path(estimate, x0, x1, generator)
+    loss = FlowLoss(codec=CODEC, snr_weight=0.0, time_power=power, **ROLLOUT).on_path(estimate, x0, x1, generator)
     wanted = x1 - x0
     torch.testing.assert_close(loss, (velocity - wanted).square().mean() / wanted.square().mean(), rtol=1e-3, atol=1e-3)
     assert float(seen[0].mean()) == pytest.approx(1 / (power + 1), abs=0.01)
