@@ -75,6 +75,18 @@ def test_improvement_and_obedience_are_of_the_waves(mixtures, separated) -> None
     assert evaluate(None, disobedient)["obedience"] == 0.0
 
 
+def test_improvement_is_split_by_who_is_asked_for(mixtures, separated) -> None:
+    of = {"a": mixtures[0], "b": mixtures[1]}
+    together = [replace(of[name], id=f"{name}{index}", group=name) for index, name in enumerate("abaab")]
+    found = evaluate(None, together)["improvement_db_by_group"]
+    alone = {name: evaluate(None, [of[name]] * 2)["si_snr_improvement_db"] for name in of}
+    assert {name: row["n"] for name, row in found.items()} == {"a": 3, "b": 2}
+    for name, row in found.items():
+        assert row["mean"] == pytest.approx(alone[name]["estimate"])
+        assert row["median"] == pytest.approx(alone[name]["median"])
+    assert abs(found["a"]["mean"] - found["b"]["mean"]) > 0.05
+
+
 def test_one_mixture_a_tier_is_refused(tmp_path, capsys) -> None:
     with pytest.raises(SystemExit):
         evaluate_embedded.main(["--mixtures-per-tier", "1", "--out", str(tmp_path / "out.json")])
