@@ -40,6 +40,13 @@ def test_every_layer_has_a_curve_through_all_its_steps(tmp_path) -> None:
     assert first[0] < first[1] == first[2]  # down the page is less
 
 
+def test_no_two_runs_share_a_colour(tmp_path) -> None:
+    draw_training({name: FOLDER / log for name, log in LOGS.items()}, tmp_path / "figure.svg")
+    svg = (tmp_path / "figure.svg").read_text(encoding="utf-8")
+    marks = re.findall(r'<use xlink:href="#\w+" x="[\d.]+" y="[\d.]+" style="fill: (#\w+)', svg)
+    assert len(set(marks)) == len(LOGS)
+
+
 def test_labels_that_would_cover_each_other_stand_in_columns_of_their_own() -> None:
     step = 0.7 * TOO_NEAR
     assert label_columns([0.0, step, 2 * step, 9 * step]) == [0, 1, 0, 0]
