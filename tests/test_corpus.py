@@ -604,6 +604,21 @@ def test_nothing_left_is_an_error(tmp_path: Path, cache: Path) -> None:
         build([row("short.wav")], tmp_path, cache=cache, sample_rate=SAMPLE_RATE)
 
 
+def test_command_line_says_how_long_each_kind_is_and_of_how_many_groups(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    one, other = row("low.wav"), replace(row("low.wav"), path="speech/another__m/low.wav")
+    rows = [*[row("high.wav", kind="env")] * 30, *[one] * 90, other]
+    monkeypatch.setattr(corpus_module, "read_manifest", lambda path: rows)
+    main(["--cache", str(cache), "--out", str(tmp_path), "--sample-rate", str(SAMPLE_RATE)])
+    clips = Corpus.open(tmp_path).clips
+    minutes = sum(clip.n_samples for clip in clips if clip.kind == "speech") / SAMPLE_RATE / 60
+    assert minutes > 1
+    said = capsys.readouterr().err
+    assert f"\nspeech: {minutes:.1f} minutes, 2 groups\n" in said
+    assert "minutes, 1 groups\n" in said.partition("\nenv: ")[2]
+
+
 def test_command_line_takes_the_split_and_the_kinds(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
