@@ -1,1 +1,1 @@
-"""The claims of the paper as pytest modules; see ``claims.toml`` for the rows and ``evidence.py`` for their runs."""
+"""The claims of the paper as pytest modules; ``claims.toml`` has the rows."""

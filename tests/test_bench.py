@@ -11,10 +11,10 @@ from types import ModuleType
 import pytest
 
 import sam_lsac
-from bench.evidence import prepare
-from conftest import Judgement
 from sam_lsac.claims import load_claims
 from sam_lsac.errors import SamLsacError
+from sam_lsac.suite.gather import prepare
+from sam_lsac.suite.plugin import Judgement
 
 ROOT = Path(__file__).parents[1]
 CLAIMS = ROOT / "bench" / "claims.toml"
@@ -142,7 +142,7 @@ def test_a_claim(verdict):
     ],
 )
 def test_how_a_verdict_becomes_an_outcome(status: str, known: str, outcome: str, tmp_path: Path) -> None:
-    conftest = FOREIGN.format(conftest=str(ROOT / "conftest.py"), status=status, known=known)
+    conftest = FOREIGN.format(conftest=str(ROOT / "sam_lsac" / "suite" / "plugin.py"), status=status, known=known)
     (tmp_path / "conftest.py").write_text(conftest, encoding="utf-8")
     (tmp_path / "test_it.py").write_text(JUDGED, encoding="utf-8")
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n  claims\n  claim\n", encoding="utf-8")

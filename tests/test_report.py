@@ -9,10 +9,10 @@ import pytest
 
 from sam_lsac.claims import Finding, Ledger, Verdict, judge_all
 from sam_lsac.claims.claim import Arm
+from sam_lsac.claims.wording import NOTHING, effect, estimate, figure, number, percent
 from sam_lsac.errors import InputError, StoreError
 from sam_lsac.report import AttentionMap, Extras, NoiseFloor, Player, build_report, environment, write_report
-from sam_lsac.report.findings import _floor
-from sam_lsac.report.wording import NOTHING, effect, estimate, figure, number, percent
+from sam_lsac.report.caveats import _floor
 from sam_lsac.statistics import paired_test
 from tests.claim_worlds import rows_of
 from tests.report_sample import (
@@ -247,7 +247,7 @@ def test_a_grid_that_is_not_given_is_not_drawn():
 
 
 def test_the_six_findings_have_our_figures(report):
-    ours = [one.ours for one in report.insights]
+    ours = [one.ours for one in report.caveats]
     assert len(ours) == 6
     assert "211.7 GFLOPs per evaluation, 61.2 of them" in ours[0]
     assert "3.39 TFLOPs" in ours[0]  # 16 x 211.7e9
@@ -273,13 +273,13 @@ def test_the_noise_floor_says_once_how_it_was_measured():
 
 
 def test_findings_without_runs_say_how_to_get_them(bare):
-    assert [one.ours for one in bare.insights] == [None] * 6
-    assert all(one.known and one.missing for one in bare.insights)
+    assert [one.ours for one in bare.caveats] == [None] * 6
+    assert all(one.known and one.missing for one in bare.caveats)
 
 
 def test_equivalence_counts_only_what_is_shown(report):
     judged = [one for one in report.verdict("LS7").findings if one.quantity == "loss" and one.status]
-    assert f"LS7: {sum(one.status == 'supported' for one in judged)} of {len(judged)}" in report.insights[3].ours
+    assert f"LS7: {sum(one.status == 'supported' for one in judged)} of {len(judged)}" in report.caveats[3].ours
 
 
 # -------------------------------------------------------------------------------------------------- wording and extras

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from sam_lsac.claims.wording import MARKS
 from sam_lsac.report import Extras, to_html
 from sam_lsac.report.tables import Tables
-from sam_lsac.report.wording import MARKS
 from tests.report_sample import TIERS, simulated_report
 
 SECTIONS = (
@@ -124,7 +124,7 @@ def test_every_finding_behind_a_verdict_is_shown(page, report):
 def test_the_six_findings_are_boxes_with_our_figures(page, report):
     text = words(Page(page).texts["findings"])
     assert page.count('<article class="box"><h3>') == 6
-    assert all(words(one.title) in text and words(one.ours) in text for one in report.insights)
+    assert all(words(one.title) in text and words(one.ours) in text for one in report.caveats)
 
 
 def test_the_control_of_the_ablations_is_explained(page):

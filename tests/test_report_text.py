@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from sam_lsac.claims import Finding, Verdict
+from sam_lsac.claims.wording import NOTHING
 from sam_lsac.errors import InputError, StoreError
 from sam_lsac.report import (
     arms_table,
@@ -20,7 +21,6 @@ from sam_lsac.report import (
     verdict_table,
 )
 from sam_lsac.report.model import NOT_SELECTED
-from sam_lsac.report.wording import NOTHING
 from tests.report_sample import simulated_report
 
 
@@ -114,7 +114,7 @@ def test_markdown_has_every_claim_finding_and_the_environment(report):
         assert f" {row.verdict.status} |" in line
         assert line.count(" | ") == 6
         assert f"- **{row.id}**, {row.verdict.status}: " in text
-    assert all(one.title in text and one.ours in text for one in report.insights)
+    assert all(one.title in text and one.ours in text for one in report.caveats)
     assert report.environment.digest in text
 
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from sam_lsac.claims.cells import UndecidedError
 from sam_lsac.claims.claim import Claim
-from sam_lsac.claims.evidence import UndecidedError
 from sam_lsac.claims.kinds import counts, losses, orders, pareto
 from sam_lsac.claims.ledger import Ledger
 from sam_lsac.claims.verdict import Context, Verdict

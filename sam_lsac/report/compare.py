@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Literal
 
 from sam_lsac.claims import Finding, Verdict
+from sam_lsac.claims.wording import MARKS, figure, metric_name
 from sam_lsac.report.json import from_json
 from sam_lsac.report.model import Report
-from sam_lsac.report.wording import MARKS, figure, metric_name
 
 __all__ = ["Change", "Comparison", "compare"]
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from sam_lsac.claims import Claim, Context, Finding, Ledger, Verdict
-from sam_lsac.report.wording import AXIS_NAMES, NOTHING, effect, figure, metric_name, number, percent
+from sam_lsac.claims.wording import AXIS_NAMES, NOTHING, effect, figure, metric_name, number, percent
 
 __all__ = ["cost_of", "headline"]
 

@@ -13,10 +13,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from sam_lsac.claims import Finding
-from sam_lsac.report import plots
-from sam_lsac.report.extras import Player
-from sam_lsac.report.model import Report
-from sam_lsac.report.wording import (
+from sam_lsac.claims.wording import (
     AXIS_NAMES,
     MARKS,
     NOTHING,
@@ -27,6 +24,9 @@ from sam_lsac.report.wording import (
     number,
     percent,
 )
+from sam_lsac.report import plots
+from sam_lsac.report.extras import Player
+from sam_lsac.report.model import Report
 
 __all__ = ["to_html"]
 

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from sam_lsac.claims import Verdict
+from sam_lsac.claims.wording import figure
 from sam_lsac.errors import InputError, StoreError
 from sam_lsac.report.extras import Extras
 from sam_lsac.report.model import Report
 from sam_lsac.report.strict import from_data, to_data
-from sam_lsac.report.wording import figure
 
 __all__ = ["SCHEMA", "VERSION", "from_json", "junit_properties", "to_json"]
 

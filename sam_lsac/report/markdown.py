@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Sequence
 
+from sam_lsac.claims.wording import MARKS, NOTHING, effect, estimate, percent
 from sam_lsac.report.model import ClaimRow, Report
 from sam_lsac.report.terminal import ARMS, INTERVALS, summary_line
-from sam_lsac.report.wording import MARKS, NOTHING, effect, estimate, percent
 
 __all__ = ["to_markdown"]
 
@@ -24,7 +24,7 @@ def to_markdown(report: Report) -> str:
         parts += ["## Arms", ARMS]
         parts.append(_arms(report))
     parts.append("## Six findings about the method")
-    parts.append("\n".join(f"- **{one.title}.** {one.known} {one.ours or one.missing}" for one in report.insights))
+    parts.append("\n".join(f"- **{one.title}.** {one.known} {one.ours or one.missing}" for one in report.caveats))
     parts += ["## Environment", _table(("", ""), _environment(report))]
     return "\n\n".join(parts) + "\n"
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from sam_lsac.claims import Arm, Book, Claim, Context, Ledger, Verdict
 from sam_lsac.errors import InputError
+from sam_lsac.report.caveats import Caveat, caveats
 from sam_lsac.report.environment import Environment
 from sam_lsac.report.extras import Extras
-from sam_lsac.report.findings import Insight, insights
 from sam_lsac.report.headline import cost_of, headline
 from sam_lsac.report.tables import Tables, summarise
 
@@ -69,7 +69,7 @@ class Report:
         All claims of the book, in its order.
     tables : Tables
         Of the ledger.
-    insights : tuple of Insight
+    caveats : tuple of Caveat
         The six findings about the method.
     alpha, margin_db : float
         Level of each family of tests, and margin of equivalence.
@@ -80,7 +80,7 @@ class Report:
     environment: Environment
     claims: tuple[ClaimRow, ...]
     tables: Tables
-    insights: tuple[Insight, ...]
+    caveats: tuple[Caveat, ...]
     alpha: float
     margin_db: float
     tiers: tuple[str, ...]
@@ -138,7 +138,7 @@ def build_report(
         environment=environment,
         claims=tuple(_row(claim, judged.get(claim.id), ledger, context=context) for claim in book.claims),
         tables=tables,
-        insights=insights(book, judged, context, arms=tables.arms, extras=known),
+        caveats=caveats(book, judged, context, arms=tables.arms, extras=known),
         alpha=book.settings.alpha,
         margin_db=book.settings.tost_margin_db,
         tiers=book.settings.tiers,

@@ -10,10 +10,10 @@ from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import NDArray
 
 from sam_lsac.claims import Verdict
+from sam_lsac.claims.wording import AXIS_NAMES, METRIC_NAMES
 from sam_lsac.report.extras import AttentionMap
 from sam_lsac.report.figures import INKS, MARKERS, caption, panel, style_of, to_svg
 from sam_lsac.report.tables import ArmRow, Cell, Point
-from sam_lsac.report.wording import AXIS_NAMES, METRIC_NAMES
 
 __all__ = ["attention_maps", "effects", "entropy_curves", "pareto", "points"]
 

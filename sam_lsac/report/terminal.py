@@ -9,9 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from sam_lsac.claims import Status
+from sam_lsac.claims.wording import MARKS, NOTHING, effect, estimate, percent
 from sam_lsac.report.model import ClaimRow, Report
 from sam_lsac.report.tables import ArmRow
-from sam_lsac.report.wording import MARKS, NOTHING, effect, estimate, percent
 
 __all__ = ["arms_table", "summary_line", "terminal_text", "verdict_table"]
 

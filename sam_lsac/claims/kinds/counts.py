@@ -16,8 +16,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from sam_lsac.claims.cells import UndecidedError, conclude, p_text
 from sam_lsac.claims.claim import Claim
-from sam_lsac.claims.evidence import UndecidedError, conclude, p_text
 from sam_lsac.claims.ledger import Ledger
 from sam_lsac.claims.verdict import Context, Finding, Status, Verdict
 from sam_lsac.statistics import friedman, mean_interval

@@ -24,8 +24,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from sam_lsac.claims.cells import UNITS, Cell, conclude, deviation_difference, loss, p_text, summarise
 from sam_lsac.claims.claim import Claim
-from sam_lsac.claims.evidence import UNITS, Cell, conclude, deviation_difference, loss, p_text, summarise
 from sam_lsac.claims.ledger import Ledger
 from sam_lsac.claims.verdict import Context, Finding, Status, Verdict
 from sam_lsac.errors import InputError

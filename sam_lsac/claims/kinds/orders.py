@@ -22,8 +22,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from sam_lsac.claims.cells import Cell, UndecidedError, conclude, loss, p_text, require_pairs, summarise
 from sam_lsac.claims.claim import Claim
-from sam_lsac.claims.evidence import Cell, UndecidedError, conclude, loss, p_text, require_pairs, summarise
 from sam_lsac.claims.ledger import Ledger, Pairs
 from sam_lsac.claims.verdict import Context, Finding, Status, Verdict
 from sam_lsac.errors import InputError

@@ -20,8 +20,8 @@ import itertools
 import math
 from dataclasses import replace
 
+from sam_lsac.claims.cells import UNITS, Cell, UndecidedError, combine, conclude, deviation_difference, loss, p_text
 from sam_lsac.claims.claim import Claim
-from sam_lsac.claims.evidence import UNITS, Cell, UndecidedError, combine, conclude, deviation_difference, loss, p_text
 from sam_lsac.claims.kinds.losses import BY_SIGN, NEGLIGIBLE_D, needed_text
 from sam_lsac.claims.ledger import Ledger
 from sam_lsac.claims.verdict import ArmCost, Context, Finding, Status, Verdict

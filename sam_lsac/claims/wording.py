@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from sam_lsac.claims import Finding
+from sam_lsac.claims.verdict import Finding
 
 __all__ = ["MARKS", "NOTHING", "effect", "figure", "number"]
 

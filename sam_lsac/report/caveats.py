@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sam_lsac.claims import ArmCost, Book, Context, Finding, Verdict
+from sam_lsac.claims.wording import METRIC_NAMES, UNITS, number, percent
 from sam_lsac.report.extras import Extras, NoiseFloor
 from sam_lsac.report.tables import ArmRow
-from sam_lsac.report.wording import METRIC_NAMES, UNITS, number, percent
 from sam_lsac.solver import parse_solver
 
-__all__ = ["Insight", "insights"]
+__all__ = ["Caveat", "caveats"]
 
 LSAC, NAIVE = "lsac-balanced", "naive-12"  # the pair that the paper compares at about 25 % of layer-steps
 STEPS = 16
@@ -55,7 +55,7 @@ STATEMENTS = (  # title, what is known without any run, how to get our figures
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Insight:
+class Caveat:
     """One box of the report; `ours` is None where nothing was computed, and `missing` then says how to get it."""
 
     title: str
@@ -64,9 +64,9 @@ class Insight:
     missing: str
 
 
-def insights(
+def caveats(
     book: Book, verdicts: Mapping[str, Verdict], context: Context, *, arms: Sequence[ArmRow], extras: Extras
-) -> tuple[Insight, ...]:
+) -> tuple[Caveat, ...]:
     """Return the six findings, in a fixed order."""
     ours = (
         _evaluation(context),
@@ -77,7 +77,7 @@ def insights(
         _floor(extras.noise_floor),
     )
     return tuple(
-        Insight(title=title, known=known, ours=figures, missing=missing)
+        Caveat(title=title, known=known, ours=figures, missing=missing)
         for (title, known, missing), figures in zip(STATEMENTS, ours, strict=True)
     )
 

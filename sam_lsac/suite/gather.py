@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
-from bench.shown import Shown, first_of_each_tier, freezing_arms
 from sam_lsac.claims import Arm, ArmCost, Book, Context, Ledger, Verdict, judge, load_claims
 from sam_lsac.claims.collect import ledger
 from sam_lsac.costs import arm_cost, count_flops
@@ -20,6 +19,7 @@ from sam_lsac.model import SAMAudio, load_model
 from sam_lsac.report import Extras, Report, build_report, environment
 from sam_lsac.runs import Plan, entropy_rates, execute, open_store, plan, resolve_arm
 from sam_lsac.solver import parse_solver
+from sam_lsac.suite.extras import Shown, first_of_each_tier, freezing_arms
 
 __all__ = ["Evidence", "Options", "gather", "prepare"]
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.evidence import Options, gather
-from bench.shown import GRID_STEPS, MAP_ARMS, MAP_STEP, Shown, first_of_each_tier, freezing_arms
 from sam_lsac.claims import load_claims
 from sam_lsac.errors import InputError
 from sam_lsac.runs import decoder_noise, execute, open_store, plan, resolve_arm
+from sam_lsac.suite.extras import GRID_STEPS, MAP_ARMS, MAP_STEP, Shown, first_of_each_tier, freezing_arms
+from sam_lsac.suite.gather import Options, gather
 from tests import tiny_models, tiny_runs
 from tests.test_bench import CLAIMS
 
@@ -129,7 +129,7 @@ def test_what_the_noise_floor_refuses(model, n_latents, seeds, words) -> None:
 
 @pytest.mark.parametrize(("claims", "with_grid"), [(["SS4"], False), (["SS1"], True)])
 def test_the_grid_is_run_where_freezing_is_judged(model, mixtures, tmp_path, monkeypatch, claims, with_grid) -> None:
-    monkeypatch.setattr("bench.evidence.GRID_PER_TIER", 1)
+    monkeypatch.setattr("sam_lsac.suite.gather.GRID_PER_TIER", 1)
     book = load_claims(CLAIMS)
     options = Options(
         book=book,
