@@ -30,6 +30,7 @@ References
 """
 
 import math
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,8 +43,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.signal import resample_poly
 
 from sam_lsac.errors import InputError
+from sam_lsac.records import unknown
 
-__all__ = ["METRICS", "Score", "measure", "sar", "si_snr"]
+__all__ = ["DEFAULT_METRICS", "METRICS", "Metric", "Score", "column", "measure", "sar", "si_snr"]
 
 FILTER_TAPS = 512
 DIAGONAL_LOAD = 1e-10  # of each source's power
@@ -192,16 +194,95 @@ def pesq(estimate: ArrayLike, reference: ArrayLike, *, sample_rate: int) -> Scor
     return _score(value, "PESQ") if value >= 0 else Score(math.nan, f"pesq: returned its error value {value:g}")
 
 
-METRICS: Mapping[str, Callable[[Mapping[str, Any]], Score]] = MappingProxyType(
-    {
-        "si_snr": lambda w: si_snr(w["estimate"], w["target"]),
-        "si_snri": lambda w: si_snr_improvement(w["estimate"], w["target"], mixture=w["wave"]),
-        "sar": lambda w: sar(w["estimate"], w["target"], residual=w["residual"]),
-        "stoi": lambda w: stoi(w["estimate"], w["target"], sample_rate=w["sample_rate"]),
-        "pesq": lambda w: pesq(w["estimate"], w["target"], sample_rate=w["sample_rate"]),
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """What a column of figures is, and how its figures are written.
+
+    Parameters
+    ----------
+    name
+        In ledgers and claims files.
+    label
+        As it is written in the field.
+    unit
+        Empty where it has none.
+    higher_is_better
+        Which direction is better; a loss is what goes the other way.
+    """
+
+    name: str
+    label: str
+    unit: str = ""
+    higher_is_better: bool = True
+
+    def text(self, value: float, *, digits: str = ".3g") -> str:
+        """Return a figure with its unit."""
+        return f"{value:{digits}} {self.unit}".rstrip()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric(Column):
+    """A score of one estimate: one row of `METRICS` is all that there is to a metric.
+
+    Parameters
+    ----------
+    score
+        From "estimate", "target", "residual", "wave" [N] and "sample_rate" to a `Score`.
+    default
+        Whether it is taken of every run, or only where a claim names it.
+    """
+
+    score: Callable[[Mapping[str, Any]], Score]
+    default: bool = True
+
+
+def _rows(*rows: Metric) -> Mapping[str, Metric]:
+    return MappingProxyType({row.name: row for row in rows})
+
+
+METRICS = _rows(
+    Metric(name="si_snr", label="SI-SNR", unit="dB", score=lambda w: si_snr(w["estimate"], w["target"])),
+    Metric(
+        name="si_snri",
+        label="SI-SNRi",
+        unit="dB",
+        score=lambda w: si_snr_improvement(w["estimate"], w["target"], mixture=w["wave"]),
+    ),
+    Metric(name="sar", label="SAR", unit="dB", score=lambda w: sar(w["estimate"], w["target"], residual=w["residual"])),
+    Metric(
+        name="stoi",
+        label="STOI",
+        score=lambda w: stoi(w["estimate"], w["target"], sample_rate=w["sample_rate"]),
+    ),
+    Metric(
+        name="pesq",
+        label="PESQ",
+        unit="MOS",
+        score=lambda w: pesq(w["estimate"], w["target"], sample_rate=w["sample_rate"]),
+    ),
 )
-"""The closed set of metrics, by column name."""
+"""The registry of metrics, by column name."""
+
+DEFAULT_METRICS = tuple(name for name, metric in METRICS.items() if metric.default)
+"""Names of the metrics that are taken of every run."""
+
+_PROBE = re.compile(r"(block_ratio|block_ratio_sum)/(mean|L\d\d)")
+_PROBE_LABELS = {"block_ratio": "Block Ratio", "block_ratio_sum": "Block Ratio (sums)"}
+
+
+def column(name: str) -> Column:
+    """Return what a column of a ledger is: a metric, or a probe such as "block_ratio/L06".
+
+    Raises
+    ------
+    InputError
+        If there is no such column.
+    """
+    if name in METRICS:
+        return METRICS[name]
+    if found := _PROBE.fullmatch(name):
+        return Column(name=name, label=f"{_PROBE_LABELS[found.group(1)]} {found.group(2)}")
+    raise InputError(unknown("metric", name, (*METRICS, "block_ratio/mean", "block_ratio/L06")))
 
 
 def measure(
@@ -211,7 +292,7 @@ def measure(
     residual: ArrayLike,
     sample_rate: int,
     wave: ArrayLike | None = None,
-    metrics: Sequence[str] = tuple(METRICS),
+    metrics: Sequence[str] = DEFAULT_METRICS,
 ) -> dict[str, Score]:
     """Return every named metric of one estimate of the target.
 
@@ -236,12 +317,12 @@ def measure(
     InputError
         If a name is not in `METRICS`, the waves do not match, or the rate is not a positive integer.
     """
-    if unknown := [name for name in metrics if name not in METRICS]:
-        raise InputError(f"unknown metric {unknown[0]!r}: choose from {', '.join(METRICS)}")
+    if strangers := [name for name in metrics if name not in METRICS]:
+        raise InputError(unknown("metric", strangers[0], METRICS))
     waves: dict[str, Any] = dict(_waves(estimate=estimate, target=target, residual=residual))
     waves["wave"] = waves["target"] + waves["residual"] if wave is None else wave
     waves["sample_rate"] = _rate(sample_rate)
-    return {name: METRICS[name](waves) for name in metrics}
+    return {name: METRICS[name].score(waves) for name in metrics}
 
 
 def _waves(**named: ArrayLike) -> dict[str, Wave]:

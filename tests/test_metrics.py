@@ -243,7 +243,7 @@ def test_what_cannot_be_scored_is_nan_with_a_reason_and_the_rest_is_finite(sourc
         ({"sample_rate": 0}, "positive integer in Hz"),
         ({"sample_rate": 8000.0}, "positive integer in Hz"),
         ({"sample_rate": True}, "positive integer in Hz"),
-        ({"metrics": ["si_sdr"]}, "choose from si_snr"),
+        ({"metrics": ["si_sdr"]}, "did you mean 'si_snr'"),
     ],
 )
 def test_wrong_input_is_an_error_that_names_the_remedy(sources, change, words):

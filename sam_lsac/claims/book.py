@@ -10,14 +10,14 @@ from typing import Any
 from sam_lsac.claims import schema
 from sam_lsac.claims.claim import Arm, Claim, Settings
 from sam_lsac.claims.judge import KINDS, Kind
-from sam_lsac.errors import ClaimError
+from sam_lsac.errors import ClaimError, InputError
+from sam_lsac.metrics import column
 
 __all__ = ["Book", "load_claims", "parse_claims"]
 
 EVERY = frozenset({"id", "section", "quote", "paper", "kind", "applies_to"})
 ANY = frozenset({"alpha", "baselines", "figures", "known_refutations"})
 APPLIES_TO = ("any", "small", "22-layers")
-DECIBEL = ("si_snr", "si_snri", "sar")
 EDITS: Mapping[str, frozenset[str]] = MappingProxyType(
     {
         "LSAC": frozenset({"level"}),
@@ -153,7 +153,7 @@ def _claim(table: Any, *, settings: Settings, arms: Mapping[str, Arm]) -> Claim:
     values = schema.read(table, where, fields=fields, required=EVERY | (kind.needs - {"margin"}))
     values.setdefault("alpha", settings.alpha)
     if "margin" in kind.needs and "margin" not in values:
-        if not all(metric in DECIBEL for metric in values["metrics"]):
+        if not all(column(metric).unit == "dB" for metric in values["metrics"]):
             raise ClaimError(f"{where}: margin is missing, and {values['metrics']} have no default: add margin")
         values["margin"] = settings.tost_margin_db
     claim = Claim(settings=settings, **values)
@@ -168,8 +168,10 @@ def _check_names(claim: Claim, where: str, *, arms: Mapping[str, Arm]) -> None:
         if name not in arms:
             raise ClaimError(f"{where}: {schema.unknown('arm', name, arms)}")
     for metric in claim.metrics:
-        if not schema.is_metric(metric):
-            raise ClaimError(f"{where}: {schema.unknown('metric', metric, schema.METRIC_EXAMPLES)}")
+        try:
+            column(metric)
+        except InputError as error:
+            raise ClaimError(f"{where}: {error}") from error
     for tier in (*claim.tiers, *([claim.stronger_tier] if claim.stronger_tier else [])):
         if tier not in claim.settings.tiers:
             raise ClaimError(f"{where}: {schema.unknown('tier', tier, claim.settings.tiers)}")

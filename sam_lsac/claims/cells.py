@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from sam_lsac.claims.claim import Claim
 from sam_lsac.claims.ledger import Ledger, Pairs
 from sam_lsac.claims.verdict import Finding, Status, Verdict
+from sam_lsac.metrics import column
 from sam_lsac.statistics import Equivalence, PairedTest, equivalence, paired_test
 
 __all__ = ["Cell", "UndecidedError", "combine", "conclude", "loss"]
-
-UNITS = {"si_snr": " dB", "si_snri": " dB", "sar": " dB", "stoi": "", "pesq": " MOS"}
 
 
 class UndecidedError(Exception):
@@ -84,7 +83,7 @@ class Cell:
         level = 100 * (1 - self.claim.alpha)
         return (
             f"{self.arm} against {self.versus} on {self.tier}: "
-            f"{self.metric} {self.quantity} {self.test.mean:+.3g}{UNITS.get(self.metric, '')} "
+            f"{self.metric} {self.quantity} {column(self.metric).text(self.test.mean, digits='+.3g')} "
             f"({level:g} % CI {self.test.ci_low:+.3g} to {self.test.ci_high:+.3g}, d {self.test.d:+.2f}, "
             f"{p_text(self.adjusted(self.test.p))})"
         )

@@ -2,23 +2,15 @@
 
 import difflib
 import math
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
 from sam_lsac.errors import ClaimError
 
-__all__ = ["Reader", "is_metric", "keys", "read", "unknown"]
+__all__ = ["Reader", "keys", "read", "unknown"]
 
 Reader = Callable[[Any], Any]
-METRIC_EXAMPLES = ("si_snr", "si_snri", "sar", "stoi", "pesq", "block_ratio/mean", "block_ratio/L06")
-_METRIC = re.compile(r"si_snri?|sar|stoi|pesq|block_ratio/(mean|L\d\d)")
-
-
-def is_metric(name: str) -> bool:
-    """Return whether `name` is a column that a ledger may have."""
-    return _METRIC.fullmatch(name) is not None
 
 
 def unknown(what: str, name: object, known: Iterable[str]) -> str:

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from sam_lsac.claims.verdict import Finding
+from sam_lsac.errors import InputError
+from sam_lsac.metrics import column
 
 __all__ = ["MARKS", "NOTHING", "effect", "figure", "number"]
 
@@ -12,10 +14,6 @@ NOTHING = "\N{EN DASH}"
 MARKS: Mapping[str, str] = MappingProxyType({"supported": "✓", "refuted": "✗", "inconclusive": "?", "not run": NOTHING})
 """A sign for each verdict, so that none is told by colour alone."""
 
-UNITS: Mapping[str, str] = MappingProxyType({"si_snr": "dB", "si_snri": "dB", "sar": "dB", "pesq": "MOS"})
-METRIC_NAMES: Mapping[str, str] = MappingProxyType(
-    {"si_snr": "SI-SNR", "si_snri": "SI-SNRi", "sar": "SAR", "stoi": "STOI", "pesq": "PESQ"}
-)
 AXIS_NAMES: Mapping[str, str] = MappingProxyType(
     {
         "layer_steps_saved": "layer-steps",
@@ -49,7 +47,7 @@ def unit(finding: Finding) -> str:
     """Return the unit of a finding's estimate, or the empty text."""
     if finding.quantity in WITHOUT_UNIT:
         return ""
-    return "nats/step" if finding.quantity == "entropy rate" else UNITS.get(finding.metric, "")
+    return "nats/step" if finding.quantity == "entropy rate" else unit_of(finding.metric)
 
 
 def estimate(value: float | None, low: float | None, high: float | None, *, unit: str = "") -> str:
@@ -81,7 +79,18 @@ def effect(d: float | None) -> str:
 
 
 def metric_name(metric: str) -> str:
-    """Return a metric as it is written in the field."""
-    if metric.startswith("block_ratio/"):
-        return f"Block Ratio {metric.removeprefix('block_ratio/')}"
-    return METRIC_NAMES.get(metric, metric)
+    """Return a metric as it is written in the field; several, joined by commas, as one text."""
+    return ", ".join(column(one).label if _is_column(one) else one for one in metric.split(", ")) if metric else ""
+
+
+def unit_of(metric: str) -> str:
+    """Return the unit of a metric's figures; empty for what is no metric, such as a layer's name."""
+    return column(metric).unit if _is_column(metric) else ""
+
+
+def _is_column(metric: str) -> bool:
+    try:
+        column(metric)
+    except InputError:
+        return False
+    return True

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sam_lsac.claims import ArmCost, Book, Context, Finding, Verdict
-from sam_lsac.claims.wording import METRIC_NAMES, UNITS, number, percent
+from sam_lsac.claims.wording import metric_name, number, percent, unit_of
 from sam_lsac.report.extras import Extras, NoiseFloor
 from sam_lsac.report.tables import ArmRow
 from sam_lsac.solver import parse_solver
@@ -165,10 +165,10 @@ def _floor(floors: Sequence[NoiseFloor]) -> str | None:
     notes = {one.note for one in floors}
     measured = f" ({'; '.join(sorted(notes))})" if notes != {""} else ""
     if not any(one.largest for one in floors):
-        moves = ", ".join(f"{METRIC_NAMES.get(one.metric, one.metric)} (n = {one.n})" for one in floors)
+        moves = ", ".join(f"{metric_name(one.metric)} (n = {one.n})" for one in floors)
         return f"Nothing moves{measured}: {moves}."
     words = [
-        f"{METRIC_NAMES.get(one.metric, one.metric)} differs by {number(one.mean)} {UNITS.get(one.metric, '')}".rstrip()
+        f"{metric_name(one.metric)} differs by {number(one.mean)} {unit_of(one.metric)}".rstrip()
         + f" on average and {number(one.largest)} at most (n = {one.n})"
         for one in floors
     ]

@@ -10,7 +10,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import NDArray
 
 from sam_lsac.claims import Verdict
-from sam_lsac.claims.wording import AXIS_NAMES, METRIC_NAMES
+from sam_lsac.claims.wording import AXIS_NAMES, metric_name
 from sam_lsac.report.extras import AttentionMap
 from sam_lsac.report.figures import INKS, MARKERS, caption, panel, style_of, to_svg
 from sam_lsac.report.tables import ArmRow, Cell, Point
@@ -140,7 +140,7 @@ def points(points_: Sequence[Point], *, tier: str, name: str, x_label: str, y_la
 def sweep(points_: Sequence[Point], *, series: str, tiers: Sequence[str]) -> str:
     """Return one metric over the values of the gate, a line per tier."""
     figure, (axes,) = panel()
-    title = "Block Ratio, mean over layers" if series.startswith("block") else f"{METRIC_NAMES[series]}, dB"
+    title = "Block Ratio, mean over layers" if series.startswith("block") else f"{metric_name(series)}, dB"
     for tier, line in zip(tiers, TIER_STYLES, strict=False):
         mine = sorted((one for one in points_ if one.series == series and one.tier == tier), key=lambda one: one.x)
         if mine:

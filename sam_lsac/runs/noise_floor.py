@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from sam_lsac.errors import InputError
-from sam_lsac.metrics import METRICS, measure
+from sam_lsac.metrics import DEFAULT_METRICS, measure
 from sam_lsac.mixtures import Mixture
 from sam_lsac.model import SAMAudio
 from sam_lsac.separate import decode
@@ -23,7 +23,7 @@ def decoder_noise(
     mixtures: Sequence[Mixture],
     *,
     seeds: tuple[int, int] = (0, 1),
-    metrics: Sequence[str] = tuple(METRICS),
+    metrics: Sequence[str] = DEFAULT_METRICS,
 ) -> dict[str, NDArray[np.float64]]:
     """Decode each example twice, with two watermark messages, and take how far each score moves.
 

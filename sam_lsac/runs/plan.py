@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import torch
 
 from sam_lsac.errors import PlanError
-from sam_lsac.metrics import METRICS
+from sam_lsac.metrics import DEFAULT_METRICS, METRICS
 from sam_lsac.mixtures import Mixture
 from sam_lsac.model import SAMAudio
 from sam_lsac.runs.arms import ArmRow, ResolvedArm, describe_edit, resolve_arm
@@ -169,7 +169,7 @@ def plan(
     *,
     arms: Iterable[str] | None = None,
     seeds: Sequence[int] | None = None,
-    metrics: Sequence[str] = tuple(METRICS),
+    metrics: Sequence[str] = DEFAULT_METRICS,
     excerpt_s: float | None = None,
     baseline: str = "baseline",
 ) -> Plan:

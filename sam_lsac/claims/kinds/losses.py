@@ -24,11 +24,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_lsac.claims.cells import UNITS, Cell, conclude, deviation_difference, loss, p_text, summarise
+from sam_lsac.claims.cells import Cell, conclude, deviation_difference, loss, p_text, summarise
 from sam_lsac.claims.claim import Claim
 from sam_lsac.claims.ledger import Ledger
 from sam_lsac.claims.verdict import Context, Finding, Status, Verdict
 from sam_lsac.errors import InputError
+from sam_lsac.metrics import column
 from sam_lsac.statistics import mean_interval, paired_test, pairs_needed, ratio_interval
 from sam_lsac.statistics.paired import LABELS
 
@@ -68,7 +69,7 @@ def _one_smaller(
     ratio, ratio_text = _ratio(claim, cell, paper=claim.figure(tier=tier, arm="ratio"))
     verb = "deviates" if claim.score == "deviation" else "loses"
     how = {-1: "significantly less", 0: "not significantly different", 1: "significantly more"}[cell.sign]
-    words = [f"{mean.estimate:.3g}{UNITS.get(metric, '')}" for mean in means]
+    words = [column(metric).text(mean.estimate or 0.0) for mean in means]
     reason = (
         f"On {tier}, {arm} {verb} {words[0]} and {rival} {words[1]} in {metric}{ratio_text}: {how} "
         f"({p_text(cell.adjusted(cell.test.p))}, n = {cell.pairs.n})."
@@ -147,7 +148,7 @@ def _unharmed(cell: Cell) -> tuple[Status, str]:
     margin = cell.claim.margin or 0.0
     test = cell.equivalence(margin)
     shown = cell.adjusted(test.p) < cell.claim.alpha
-    words = f"TOST within {margin:g}{UNITS.get(cell.metric, '')}: {p_text(cell.adjusted(test.p))}"
+    words = f"TOST within {column(cell.metric).text(margin, digits='g')}: {p_text(cell.adjusted(test.p))}"
     if cell.sign > 0:
         size = "although equivalent within the margin" if shown else "and not shown to be within the margin"
         return "refuted", f"a significant loss, {size} ({words})"
@@ -163,7 +164,7 @@ def _harmed(cell: Cell) -> tuple[Status, str]:
     if cell.sign < 0:
         return "refuted", "significantly better than the baseline, not worse"
     if cell.adjusted(cell.equivalence(margin).p) < cell.claim.alpha:
-        return "refuted", f"no significant loss, and equivalent within {margin:g}{UNITS.get(cell.metric, '')}"
+        return "refuted", f"no significant loss, and equivalent within {column(cell.metric).text(margin, digits='g')}"
     return "inconclusive", "no significant loss, but none is ruled out"
 
 
@@ -175,14 +176,14 @@ def negligible_loss(claim: Claim, ledger: Ledger, _context: Context) -> Verdict:
 def _negligible(cell: Cell) -> tuple[Status, str]:
     margin = cell.claim.margin or 0.0
     test = cell.equivalence(margin)
-    unit = UNITS.get(cell.metric, "")
+    within = column(cell.metric).text(margin, digits="g")
     if cell.adjusted(test.p_beyond) < cell.claim.alpha:
-        return "refuted", f"larger than {margin:g}{unit}"
+        return "refuted", f"larger than {within}"
     if cell.adjusted(cell.test.p_d_beyond(_signed(NEGLIGIBLE_D, cell.test.t))) < cell.claim.alpha:
         return "refuted", f"an effect larger than negligible (|d| > {NEGLIGIBLE_D:g})"
     if cell.adjusted(test.p) < cell.claim.alpha:
-        return "supported", f"shown to be within {margin:g}{unit} ({p_text(cell.adjusted(test.p))})"
-    return "inconclusive", f"not shown to be within {margin:g}{unit} ({p_text(cell.adjusted(test.p))})"
+        return "supported", f"shown to be within {within} ({p_text(cell.adjusted(test.p))})"
+    return "inconclusive", f"not shown to be within {within} ({p_text(cell.adjusted(test.p))})"
 
 
 def labelled_loss(claim: Claim, ledger: Ledger, _context: Context) -> Verdict:
@@ -212,7 +213,7 @@ def equivalent(claim: Claim, ledger: Ledger, _context: Context) -> Verdict:
 
 
 def _within(cell: Cell) -> tuple[Status, str]:
-    margin = f"{cell.claim.margin or 0.0:g}{UNITS.get(cell.metric, '')}"
+    margin = column(cell.metric).text(cell.claim.margin or 0.0, digits="g")
     test = cell.equivalence(cell.claim.margin or 0.0)
     words = f"TOST {p_text(cell.adjusted(test.p))}"
     if cell.adjusted(test.p_beyond) < cell.claim.alpha:

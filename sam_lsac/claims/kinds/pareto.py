@@ -20,11 +20,12 @@ import itertools
 import math
 from dataclasses import replace
 
-from sam_lsac.claims.cells import UNITS, Cell, UndecidedError, combine, conclude, deviation_difference, loss, p_text
+from sam_lsac.claims.cells import Cell, UndecidedError, combine, conclude, deviation_difference, loss, p_text
 from sam_lsac.claims.claim import Claim
 from sam_lsac.claims.kinds.losses import BY_SIGN, NEGLIGIBLE_D, needed_text
 from sam_lsac.claims.ledger import Ledger
 from sam_lsac.claims.verdict import ArmCost, Context, Finding, Status, Verdict
+from sam_lsac.metrics import column
 
 __all__ = ["effect_table", "pareto", "saved_share"]
 
@@ -90,7 +91,7 @@ def _axis_reason(axis: str, status: Status, findings: list[Finding]) -> str:
     telling = next((finding for finding in mine if finding.status == status), mine[0])
     if telling.estimate is None or telling.p_adjusted is None:
         return f"{text}; on {telling.tier}, {telling.note}."
-    difference = f"{telling.estimate:+.3g}{UNITS.get(telling.metric, '')}"
+    difference = column(telling.metric).text(telling.estimate, digits="+.3g")
     return (
         f"{text}; on {telling.tier}, {telling.arm} {telling.note} and its deviation differs by {difference} from that "
         f"of {telling.versus} ({p_text(telling.p_adjusted)}, n = {telling.n})."
