@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sam_lsac.claims import Finding, Ledger, Verdict, judge_all
+from sam_lsac.claims import Finding, KnownRefutation, Ledger, Verdict, judge_all
 from sam_lsac.claims.claim import Arm
 from sam_lsac.claims.wording import NOTHING, effect, estimate, figure, number, percent
 from sam_lsac.errors import InputError, StoreError
@@ -80,8 +80,9 @@ def test_verdicts_that_do_not_fit_the_book_are_errors(ids, words):
 
 
 def test_a_known_refutation_is_shown_beside_its_claim():
+    known = {"simulated": KnownRefutation(reason="loses 2 dB")}
     claims = tuple(
-        replace(claim, known_refutations={"simulated": "loses 2 dB"}) if claim.id == "LS3" else claim
+        replace(claim, known_refutations=known) if claim.id == "LS3" else claim
         for claim in BOOK.claims
     )
     context = simulated_context()

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from sam_lsac.claims import schema
-from sam_lsac.claims.claim import Arm, Claim, Settings
+from sam_lsac.claims.claim import Arm, Claim, KnownRefutation, Settings
 from sam_lsac.claims.judge import KINDS, Kind
 from sam_lsac.errors import ClaimError, InputError
 from sam_lsac.metrics import column
@@ -36,12 +36,28 @@ LEVELS = ("safe", "balanced", "aggressive")
 CONTEXT_QUANTITIES = ("flops_per_evaluation", "self_attention_flops_per_evaluation")
 COST_QUANTITIES = ("layer_steps_saved", "self_attention_flops_saved", "flops_saved")
 
+
+def _refutations(value: Any) -> Mapping[str, KnownRefutation]:
+    """Read reasons by checkpoint: a text, or a table of the reason and the tiers that it is about."""
+    if not isinstance(value, dict):
+        raise ValueError("must be a table of texts or of tables with reason and tiers")
+    found = {}
+    for name, one in value.items():
+        table = {"reason": one} if isinstance(one, str) else one
+        fields = {"reason": schema.text, "tiers": schema.texts}
+        found[name] = KnownRefutation(
+            **schema.read(table, f"known_refutations.{name}", fields=fields, required={"reason"})
+        )
+    return MappingProxyType(found)
+
+
 _CLAIM_FIELDS: Mapping[str, schema.Reader] = MappingProxyType(
     {
         **dict.fromkeys(("id", "section", "quote", "kind", "applies_to", "family"), schema.text),
         **dict.fromkeys(("direction", "score", "label", "stronger_tier"), schema.text),
         **dict.fromkeys(("arms", "rivals", "controls", "baselines", "metrics", "tiers"), schema.texts),
-        **dict.fromkeys(("figures", "known_refutations"), schema.text_table),
+        "figures": schema.text_table,
+        "known_refutations": _refutations,
         **dict.fromkeys(("margin", "tolerance"), schema.positive),
         "alpha": schema.fraction,
         "paper": schema.any_text,
@@ -175,6 +191,11 @@ def _check_names(claim: Claim, where: str, *, arms: Mapping[str, Arm]) -> None:
     for tier in (*claim.tiers, *([claim.stronger_tier] if claim.stronger_tier else [])):
         if tier not in claim.settings.tiers:
             raise ClaimError(f"{where}: {schema.unknown('tier', tier, claim.settings.tiers)}")
+    for name, known in claim.known_refutations.items():
+        for tier in known.tiers:
+            if tier not in claim.cases:
+                cases = [case for case in claim.cases if case is not None]
+                raise ClaimError(f"{where}: known_refutations.{name}: {schema.unknown('tier', tier, cases)}")
     if claim.applies_to not in APPLIES_TO:
         raise ClaimError(f"{where}: {schema.unknown('applies_to', claim.applies_to, APPLIES_TO)}")
     quantities = COST_QUANTITIES if claim.kind == "saved-share" else CONTEXT_QUANTITIES

@@ -1,13 +1,15 @@
 """A claim of the paper as data, with the settings that all claims share."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, Literal
 
 from sam_lsac.claims.verdict import Context
+from sam_lsac.errors import ClaimError
+from sam_lsac.records import unknown
 
-__all__ = ["Arm", "Claim", "Settings"]
+__all__ = ["Arm", "Claim", "KnownRefutation", "Settings"]
 
 
 def _nothing() -> Mapping[str, Any]:
@@ -64,6 +66,22 @@ class Arm:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KnownRefutation:
+    """That a claim is known to be refuted on one checkpoint.
+
+    Parameters
+    ----------
+    reason
+        A sentence with our figures.
+    tiers
+        Those on which it is; empty: all that the claim has.
+    """
+
+    reason: str
+    tiers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
     """One claim and how it is judged.
 
@@ -95,8 +113,8 @@ class Claim:
         The paper's figures by quantity, where a kind compares with them.
     figures : mapping of str to str
         The paper's figures as text by "tier/arm", "arm" or "tier"; shown beside ours.
-    known_refutations : mapping of str to str
-        Reason by name or digest of a checkpoint.
+    known_refutations : mapping of str to KnownRefutation
+        By name or digest of a checkpoint.
     settings : Settings
     """
 
@@ -124,7 +142,7 @@ class Claim:
     tolerance: float | None = None
     targets: Mapping[str, float] = field(default_factory=_nothing)
     figures: Mapping[str, str] = field(default_factory=_nothing)
-    known_refutations: Mapping[str, str] = field(default_factory=_nothing)
+    known_refutations: Mapping[str, KnownRefutation] = field(default_factory=_nothing)
 
     @property
     def columns(self) -> tuple[tuple[str, str, str], ...]:
@@ -140,6 +158,33 @@ class Claim:
         """Return the paper's figure for a cell as text, or the empty text."""
         return next((self.figures[key] for key in (f"{tier}/{arm}", arm, tier) if key in self.figures), "")
 
-    def known_refutation(self, context: Context) -> str | None:
-        """Return why this claim is known to fail on the context's checkpoint, or None."""
-        return self.known_refutations.get(context.digest) or self.known_refutations.get(context.checkpoint)
+    @property
+    def cases(self) -> tuple[str | None, ...]:
+        """The tiers that are judged one by one; None alone where the claim has none, or compares them."""
+        return (None,) if not self.tiers or self.stronger_tier else self.tiers
+
+    def on(self, tier: str | None) -> "Claim":
+        """Return the claim about one of its cases alone; its family keeps its size.
+
+        Raises
+        ------
+        ClaimError
+            If the claim has no such case.
+        """
+        if tier is None:
+            return self
+        if tier not in self.cases:
+            raise ClaimError(f"claim {self.id}: {self._no_case(tier)}")
+        return replace(self, tiers=(tier,))
+
+    def known_refutation(self, context: Context, tier: str | None = None) -> str | None:
+        """Return why this claim, or its case of one tier, is known to fail on the context's checkpoint, or None."""
+        known = self.known_refutations.get(context.digest) or self.known_refutations.get(context.checkpoint)
+        if known is None or (tier is not None and known.tiers and tier not in known.tiers):
+            return None
+        return known.reason
+
+    def _no_case(self, tier: str) -> str:
+        if self.cases == (None,):
+            return f"it is one case, not one a tier: judge it whole, without tier {tier!r}"
+        return unknown("tier", tier, self.tiers)

@@ -1,17 +1,18 @@
 """The closed set of kinds, and the judgement of one claim or all."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
-from sam_lsac.claims.cells import UndecidedError
+from sam_lsac.claims.cells import UndecidedError, combine
 from sam_lsac.claims.claim import Claim
 from sam_lsac.claims.kinds import counts, losses, orders, pareto
 from sam_lsac.claims.ledger import Ledger
-from sam_lsac.claims.verdict import Context, Verdict
+from sam_lsac.claims.verdict import Context, Status, Verdict
 from sam_lsac.errors import ClaimError
+from sam_lsac.records import unknown
 
-__all__ = ["KINDS", "Kind", "judge", "judge_all"]
+__all__ = ["KINDS", "Kind", "judge", "judge_all", "judge_case"]
 
 PAIRED = frozenset({"arms", "metrics", "tiers", "family"})
 SIGNS = ("negative", "positive")
@@ -147,29 +148,65 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
 """Every way to judge, by the name that claims.toml uses."""
 
 
-def judge(claim: Claim, ledger: Ledger, context: Context) -> Verdict:
-    """Judge one claim on one checkpoint.
+def judge(claim: Claim, ledger: Ledger, context: Context, *, tiers: Sequence[str] | None = None) -> Verdict:
+    """Judge one claim on one checkpoint: each of its cases by itself, then all of them together.
 
     Parameters
     ----------
-    claim : Claim
-    ledger : Ledger
+    claim
+    ledger
         Rows of this checkpoint alone.
-    context : Context
+    context
+    tiers
+        Those of the claim's tiers that are judged; all of them where not given.
 
     Returns
     -------
     Verdict
-        "not run" with the reason where the claim does not apply to this checkpoint or runs are missing; never a
-        status that was not earned.
+        Refuted where one tier is, else "not run" where a tier was left out, has no runs or the claim does not apply
+        to this checkpoint, supported where all tiers are, else inconclusive. A tier's status is the same whatever
+        else is judged beside it.
 
     Raises
     ------
     ClaimError
-        If the claim's kind is not in `KINDS`.
+        If the claim's kind is not in `KINDS`, or it has no such tiers.
     """
     if claim.kind not in KINDS:
-        raise ClaimError(f"claim {claim.id}: unknown kind {claim.kind!r}: choose from {', '.join(KINDS)}")
+        raise ClaimError(f"claim {claim.id}: {unknown('kind', claim.kind, KINDS)}")
+    chosen = _chosen(claim, tiers)
+    parts = {tier: _judge_one(claim.on(tier), ledger, context) for tier in chosen}
+    whole = _combined(claim, parts)
+    left_out = [tier for tier in claim.tiers if tier not in chosen] if chosen != (None,) else []
+    if not left_out:
+        return whole
+    said = ", ".join(f"{tier} {status}" for tier, status in whole.tiers.items())
+    reason = f"{whole.reason} Judged here: {said}; left out: {', '.join(left_out)}."
+    return replace(whole, status="refuted" if whole.status == "refuted" else "not run", reason=reason)
+
+
+def judge_case(claim: Claim, tier: str | None, ledger: Ledger, context: Context) -> Verdict:
+    """Judge one case of a claim: that of a tier, or with None the whole claim; see `judge`."""
+    return judge(claim.on(tier), ledger, context)
+
+
+def judge_all(claims: Iterable[Claim], ledger: Ledger, context: Context) -> tuple[Verdict, ...]:
+    """Judge claims in their order; see `judge`."""
+    return tuple(judge(claim, ledger, context) for claim in claims)
+
+
+def _chosen(claim: Claim, tiers: Sequence[str] | None) -> tuple[str | None, ...]:
+    """Return the cases that are judged, in the claim's order; ClaimError where the claim has no such tier."""
+    if tiers is None:
+        return claim.cases
+    if not tiers:
+        raise ClaimError(f"claim {claim.id}: no tiers to judge: name some of {', '.join(claim.tiers)}, or leave it out")
+    for tier in tiers:
+        claim.on(tier)
+    return tuple(case for case in claim.cases if case in tiers)
+
+
+def _judge_one(claim: Claim, ledger: Ledger, context: Context) -> Verdict:
     if reason := _not_applicable(claim, context) or _missing(claim, ledger):
         return Verdict(claim_id=claim.id, status="not run", reason=reason)
     try:
@@ -178,9 +215,22 @@ def judge(claim: Claim, ledger: Ledger, context: Context) -> Verdict:
         return Verdict(claim_id=claim.id, status=undecided.status, reason=undecided.reason)
 
 
-def judge_all(claims: Iterable[Claim], ledger: Ledger, context: Context) -> tuple[Verdict, ...]:
-    """Judge claims in their order; see `judge`."""
-    return tuple(judge(claim, ledger, context) for claim in claims)
+def _combined(claim: Claim, parts: Mapping[str | None, Verdict]) -> Verdict:
+    """Return the verdict over the cases that were judged."""
+    statuses = [part.status for part in parts.values()]
+    status: Status = combine(statuses)
+    if status != "refuted" and "not run" in statuses:
+        status = "not run"
+    counted = [part for part in parts.values() if part.n]
+    return Verdict(
+        claim_id=claim.id,
+        status=status,
+        reason=" ".join(dict.fromkeys(part.reason for part in parts.values())),
+        n=min((part.n for part in counted), default=0),
+        n_dropped=max((part.n_dropped for part in counted), default=0),
+        findings=tuple(finding for part in parts.values() for finding in part.findings),
+        tiers={tier: part.status for tier, part in parts.items() if tier is not None},
+    )
 
 
 def _not_applicable(claim: Claim, context: Context) -> str | None:

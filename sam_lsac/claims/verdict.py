@@ -135,11 +135,14 @@ class Verdict:
     ----------
     claim_id : str
     status : Status
+        Of a claim with tiers: refuted where any of them is, supported where all are.
     reason : str
         A sentence with the figures that decided.
     n, n_dropped : int
         The fewest mixtures used, and the most dropped, by any finding.
     findings : tuple of Finding
+    tiers : mapping of str to Status
+        The status of each tier that was judged; empty where the claim is one case.
     """
 
     claim_id: str
@@ -148,6 +151,7 @@ class Verdict:
     n: int = 0
     n_dropped: int = 0
     findings: tuple[Finding, ...] = ()
+    tiers: Mapping[str, Status] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the verdict as strict JSON data; infinities (a constant shift) become the strings "inf", "-inf"."""
