@@ -17,7 +17,7 @@ from sam_lsac.runs import Plan, entropy_rates, execute, open_store, plan, resolv
 from sam_lsac.solver import parse_solver
 from sam_lsac.suite.cases import Case, arms_by_tier, tiers_of
 from sam_lsac.suite.extras import Shown, first_of_each_tier, freezing_arms
-from sam_lsac.suite.options import Options, check_options
+from sam_lsac.suite.options import Options, check_options, near
 
 __all__ = ["Evidence", "Prepared", "compute", "n_stored", "prepare"]
 
@@ -87,8 +87,8 @@ class Prepared:
         there = self.n_runs - self.n_missing
         return (
             f"model: {self.model.name} ({str(self.model.checkpoint_digest)[:12]}), {self.options.device}, {dtype}",
-            f"mixtures: {counts}; seeds: {seeds}; claims: {len(self.cases)} cases of {self.options.claims}",
-            f"store: {self.options.store}, {there} of {self.n_runs} runs there, {self.n_missing} missing",
+            f"mixtures: {counts}; seeds: {seeds}; cases: {len(self.cases)} of {near(self.options.claims)}",
+            f"store: {near(self.options.store)}, {there} of {self.n_runs} runs there, {self.n_missing} missing",
         )
 
 
@@ -231,7 +231,13 @@ def _mixtures(options: Options, model: SAMAudio, *, tiers: Sequence[str]) -> lis
         sample_rate=model.sample_rate,
         duration_s=EMBEDDED_SECONDS if excerpt else None,
     )
-    return [mixture for mixture in loaded if mixture.tier in tiers]
+    chosen = [mixture for mixture in loaded if mixture.tier in tiers]
+    if not chosen:
+        raise InputError(
+            f"--mixtures {options.mixtures}: none is of tier {', '.join(tiers)}, which the claims are about; give each "
+            'mixture.json its "tier".'
+        )
+    return chosen
 
 
 def _grid(book: Book, model: SAMAudio, arms: Sequence[str]) -> Mapping[str, Arm]:

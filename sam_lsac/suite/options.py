@@ -268,5 +268,11 @@ def _unwritable(path: Path) -> str | None:
     return None
 
 
+def near(path: Path) -> Path:
+    """A path as one would type it here: relative where it lies below the working folder."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
 def _shown(text: str) -> str:
     return repr(text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…")

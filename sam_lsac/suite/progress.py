@@ -10,6 +10,10 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TextIO
 
+from rich.console import Console
+from rich.progress import BarColumn, Progress, ProgressColumn, Task
+from rich.text import Text
+
 __all__ = ["Lines", "Tally", "interruptible", "show_progress"]
 
 EVERY_S = 10.0
@@ -125,23 +129,18 @@ def show_progress(total: int, stream: TextIO, *, every_s: float = EVERY_S) -> It
 
     is_terminal = stream.isatty()
     console = Console(file=stream, force_terminal=is_terminal, highlight=False, markup=False, soft_wrap=True)
-    with _bar(total, console) if is_terminal and not console.is_dumb_terminal else _lines(total, stream, every_s) as step:
+    with (
+        _bar(total, console) if is_terminal and not console.is_dumb_terminal else _lines(total, stream, every_s) as step
+    ):
         yield step
 
 
 @contextmanager
 def _bar(total: int, console: Console) -> Iterator[Step]:
-    from rich.progress import BarColumn, Progress, ProgressColumn, Task
-    from rich.text import Text
-
     tally = Tally(total)
-
-    class Words(ProgressColumn):
-        def render(self, task: Task) -> Text:
-            return Text(tally.words())
-
-    columns = (BarColumn(bar_width=20), Words())
-    with Progress(*columns, console=console, redirect_stdout=False, redirect_stderr=False) as progress:
+    with Progress(
+        BarColumn(bar_width=20), _Words(tally), console=console, redirect_stdout=False, redirect_stderr=False
+    ) as progress:
         task = progress.add_task("", total=total)
 
         def step(arm: str, runs: int) -> None:
@@ -152,6 +151,18 @@ def _bar(total: int, console: Console) -> Iterator[Step]:
                 console.print(tally.estimate())
 
         yield step
+
+
+class _Words(ProgressColumn):
+    """The tally in words, also between runs, while the clock goes on."""
+
+    def __init__(self, tally: Tally) -> None:
+        super().__init__()
+        self._tally = tally
+
+    def render(self, task: Task) -> Text:
+        """Words at this moment."""
+        return Text(self._tally.words(), overflow="ellipsis", no_wrap=True)
 
 
 @contextmanager

@@ -52,15 +52,15 @@ class Handover:
         """Delete the folder with all that is in it."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def tell_cases(self, worker: str, cases: tuple[Case, ...]) -> None:
-        """A worker says what was selected."""
-        rows = [[case.claim_id, case.tier] for case in cases]
-        (self.folder / f"{worker}.json").write_text(json.dumps(rows), encoding="utf-8")
+    def tell(self, worker: str, cases: tuple[Case, ...], *, mistake: str | None) -> None:
+        """A worker says what was selected, and what is wrong with the claims file, if anything."""
+        said = {"cases": [[case.claim_id, case.tier] for case in cases], "mistake": mistake}
+        (self.folder / f"{worker}.json").write_text(json.dumps(said), encoding="utf-8")
 
-    def cases(self, worker: str) -> tuple[Case, ...]:
+    def told(self, worker: str) -> tuple[tuple[Case, ...], str | None]:
         """What a worker said."""
-        rows = json.loads((self.folder / f"{worker}.json").read_text(encoding="utf-8"))
-        return tuple(Case(claim_id=claim_id, tier=tier) for claim_id, tier in rows)
+        said = json.loads((self.folder / f"{worker}.json").read_text(encoding="utf-8"))
+        return tuple(Case(claim_id=claim_id, tier=tier) for claim_id, tier in said["cases"]), said["mistake"]
 
     def give(self, prepared: Prepared, evidence: Evidence) -> None:
         """The controller leaves what the workers judge with, whole or not at all."""

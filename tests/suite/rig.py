@@ -32,7 +32,7 @@ import soundfile
 from sam_lsac.model import save_checkpoint
 from tests import tiny_runs
 
-__all__ = ["CLAIMS", "ROOT", "TESTS", "Rig", "make_rig"]
+__all__ = ["CLAIMS", "ROOT", "Rig", "cases_of", "make_rig"]
 
 #: Of this repository.
 ROOT = Path(__file__).resolve().parents[2]
@@ -144,6 +144,38 @@ SETTINGS = """\
 addopts = --strict-markers --strict-config -ra
 filterwarnings = error
 """
+#: A second plugin, for tests that must see inside: which process stores which run, and when.
+SPY = '''\
+"""Writes down each run that is stored, with the process; waits after the first batch, and forbids models, if told."""
+
+import json
+import os
+import time
+from pathlib import Path
+
+from sam_lsac.runs import sqlite
+
+LOG = Path(__file__).with_name("stored.jsonl")
+put = sqlite.SQLiteStore.put
+
+
+def spied(store, results):
+    put(store, results)
+    with LOG.open("a") as log:
+        log.writelines(json.dumps([os.getpid(), one.spec.key]) + "\\n" for one in results)
+    time.sleep(float(os.environ.get("SPY_WAIT_S", "0")))
+
+
+sqlite.SQLiteStore.put = spied
+
+if "SPY_NO_MODEL" in os.environ:
+    from sam_lsac.suite import gather
+
+    def load_model(*_, **__):
+        raise AssertionError("a model was loaded")
+
+    gather.load_model = load_model
+'''
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,13 +218,20 @@ class Rig:
 
     def command(self, *arguments: str) -> list[str]:
         """The command line of a run of pytest on the claims."""
-        return [sys.executable, "-m", "pytest", *self.options, *arguments]
+        return [sys.executable, "-m", "pytest", "-p", "spy", *self.options, *arguments]
+
+    @property
+    def stored(self) -> list[tuple[int, str]]:
+        """Process and key of every run that was put into a store, in that order, over all commands."""
+        log = self.folder / "stored.jsonl"
+        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+        return [(process, key) for process, key in map(json.loads, lines)]
 
     def environment(self, **changes: str) -> dict[str, str]:
         """This process's environment, without what makes pytest or the suite behave otherwise, and with changes."""
         inherited = ("PYTEST_", "GITHUB_", "COLUMNS", "CI")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(inherited)}
-        return kept | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"} | changes
+        return kept | {"PYTHONPATH": f"{ROOT}{os.pathsep}{self.folder}", "OMP_NUM_THREADS": "1"} | changes
 
     def pytest(
         self, *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
@@ -248,6 +287,7 @@ def make_rig(folder: Path, *, claims: str = CLAIMS, tests: str = TESTS) -> Rig:
     rig = Rig(folder=folder, checkpoint=folder / "tiny", mixtures=folder / "stems")
     (folder / "conftest.py").write_text('pytest_plugins = ["sam_lsac.suite.plugin"]\n', encoding="utf-8")
     (folder / "pytest.ini").write_text(SETTINGS, encoding="utf-8")
+    (folder / "spy.py").write_text(SPY, encoding="utf-8")
     (folder / "test_house.py").write_text(tests, encoding="utf-8")
     rig.claims.write_text(claims, encoding="utf-8")
     save_checkpoint(tiny_runs.model(), rig.checkpoint)
