@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sam_lsac.claims import ArmCost, Book, Context, Ledger, judge_all, load_claims
+from sam_lsac.claims import ArmCost, Book, Context, Ledger, judge, load_claims
 from sam_lsac.claims.claim import Arm
 from sam_lsac.report import AttentionMap, Environment, Extras, NoiseFloor, Player, Report, build_report
 from tests.claim_worlds import rows_of
@@ -182,7 +182,7 @@ def simulated_report(*, seed: int = 0, bare: bool = False) -> Report:
         context, ledger = simulated_context(**nothing), Ledger(())
     return build_report(
         book,
-        judge_all(book.claims, ledger, context),
+        [judge(claim, ledger, context) for claim in book.claims],
         ledger,
         context,
         environment=simulated_environment(context),

@@ -408,7 +408,7 @@ class TestLedger:
     def test_arms_that_share_runs_have_the_same_figures(self, full, planned):
         pairs = ledger(full, planned).paired("si_snr", arm="gate", baseline="gate-again", tier="clean")
         assert pairs.n == 3
-        assert np.array_equal(pairs.treated, pairs.baseline)
+        assert np.array_equal(pairs.first, pairs.second)
 
     def probes(self, model, mixture, spec, **wanted):
         conditions = model.conditions(

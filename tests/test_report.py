@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sam_lsac.claims import Finding, KnownRefutation, Ledger, Verdict, judge_all
+from sam_lsac.claims import Finding, KnownRefutation, Ledger, Verdict, judge
 from sam_lsac.claims.claim import Arm
 from sam_lsac.claims.wording import NOTHING, effect, estimate, figure, number, percent
 from sam_lsac.errors import InputError, StoreError
@@ -48,7 +48,8 @@ def built(verdicts, ledger=None, **fields):
 
 
 def test_every_claim_of_the_book_is_there_with_its_own_verdict(report):
-    verdicts = judge_all(BOOK.claims, simulated_ledger(BOOK), simulated_context())
+    ledger, context = simulated_ledger(BOOK), simulated_context()
+    verdicts = [judge(claim, ledger, context) for claim in BOOK.claims]
     assert [row.id for row in report.claims] == [claim.id for claim in BOOK.claims]
     for row, claim, verdict in zip(report.claims, BOOK.claims, verdicts, strict=True):
         assert (row.quote, row.paper, row.section) == (claim.quote, claim.paper, claim.section)
@@ -81,10 +82,7 @@ def test_verdicts_that_do_not_fit_the_book_are_errors(ids, words):
 
 def test_a_known_refutation_is_shown_beside_its_claim():
     known = {"simulated": KnownRefutation(reason="loses 2 dB")}
-    claims = tuple(
-        replace(claim, known_refutations=known) if claim.id == "LS3" else claim
-        for claim in BOOK.claims
-    )
+    claims = tuple(replace(claim, known_refutations=known) if claim.id == "LS3" else claim for claim in BOOK.claims)
     context = simulated_context()
     report = build_report(
         replace(BOOK, claims=claims), [], Ledger(()), context, environment=simulated_environment(context)
@@ -158,8 +156,8 @@ def test_the_table_of_arms_is_that_of_the_ledger(report):
         assert rows[arm].baseline == base
         for tier, cell in zip(TIERS, rows[arm].cells, strict=True):
             pairs = ledger.paired("si_snr", arm=arm, baseline=base, tier=tier)
-            test = paired_test(pairs.baseline, pairs.treated)
-            assert cell.deviation == pytest.approx(np.abs(pairs.treated - pairs.baseline).mean())
+            test = paired_test(pairs.second, pairs.first)
+            assert cell.deviation == pytest.approx(np.abs(pairs.first - pairs.second).mean())
             assert (cell.loss, cell.d, cell.n) == (pytest.approx(test.mean), pytest.approx(test.d), 24)
             assert cell.deviation_low < cell.deviation < cell.deviation_high
     assert (rows["lsac-balanced-midpoint"].evaluations, rows["naive-14"].evaluations) == (32, 14)
@@ -192,7 +190,7 @@ def test_speakers_share_out_the_mixtures_of_each_tier(report):
         assert sum(row.n for row in rows) == 24
         pairs = ledger.deviations("si_snr", arm="naive-12", rival="naive-12", baseline="baseline", tier=tier)
         weighted = sum(row.n * row.deviations["naive-12"] for row in rows) / 24
-        assert weighted == pytest.approx(pairs.treated.mean())
+        assert weighted == pytest.approx(pairs.first.mean())
 
 
 def test_freeze_curves_come_from_the_book_and_from_the_grid(report):

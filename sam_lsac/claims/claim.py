@@ -8,6 +8,7 @@ from typing import Any, Literal
 from sam_lsac.claims.verdict import Context
 from sam_lsac.errors import ClaimError
 from sam_lsac.records import unknown
+from sam_lsac.statistics import bonferroni
 
 __all__ = ["Arm", "Claim", "KnownRefutation", "Settings"]
 
@@ -90,7 +91,7 @@ class Claim:
     id, section, quote, paper : str
         Name, section, the paper's words, and the figures that survive (may be empty).
     kind : str
-        One of the closed set in `sam_lsac.claims.judge`.
+        One of the closed set in `sam_lsac.claims.kinds`.
     arms, rivals : tuple of str
         The arms that the claim is about, and those that it compares them with.
     controls : tuple of str
@@ -157,6 +158,22 @@ class Claim:
     def figure(self, *, tier: str = "", arm: str = "") -> str:
         """Return the paper's figure for a cell as text, or the empty text."""
         return next((self.figures[key] for key in (f"{tier}/{arm}", arm, tier) if key in self.figures), "")
+
+    @property
+    def family_alpha(self) -> float:
+        """The level of one test, or of one interval, so that the family keeps its `alpha` (Bonferroni)."""
+        return self.alpha / self.family_size
+
+    def adjusted(self, p: float) -> float:
+        """Return a p value after Bonferroni over the claim's family."""
+        return bonferroni(p, family_size=self.family_size)
+
+    def given(self, name: Literal["margin", "tolerance"]) -> float:
+        """Return a figure that the claim's kind needs; ClaimError where the claim has none."""
+        value = self.margin if name == "margin" else self.tolerance
+        if value is None:
+            raise ClaimError(f"claim {self.id}: kind {self.kind} needs a {name}: add {name}")
+        return value
 
     @property
     def cases(self) -> tuple[str | None, ...]:

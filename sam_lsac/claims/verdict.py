@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 from sam_lsac.errors import InputError
 
@@ -152,17 +152,3 @@ class Verdict:
     n_dropped: int = 0
     findings: tuple[Finding, ...] = ()
     tiers: Mapping[str, Status] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the verdict as strict JSON data; infinities (a constant shift) become the strings "inf", "-inf"."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, float):
-        return None if math.isnan(value) else value if math.isfinite(value) else ("inf" if value > 0 else "-inf")
-    return value

@@ -3,12 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from sam_lsac.claims import Arm, Book, Claim, Context, Ledger, Verdict
+from sam_lsac.claims import Arm, Book, Claim, Context, Ledger, Verdict, headline
 from sam_lsac.errors import InputError
 from sam_lsac.report.caveats import Caveat, caveats
 from sam_lsac.report.environment import Environment
 from sam_lsac.report.extras import Extras
-from sam_lsac.report.headline import cost_of, headline
+from sam_lsac.report.headline import cost_of
 from sam_lsac.report.tables import Tables, summarise
 
 __all__ = ["NOT_SELECTED", "ClaimRow", "Report", "build_report"]

@@ -137,7 +137,7 @@ def _cell(ledger: Ledger, settings: Settings, *, tier: str, arm: str, baseline: 
     pairs = ledger.paired(METRIC, arm=arm, baseline=baseline, tier=tier)
     if pairs.n < FEWEST:
         return Cell(tier=tier, n=pairs.n, n_dropped=pairs.n_dropped)
-    magnitudes = ledger.deviations(METRIC, arm=arm, rival=arm, baseline=baseline, tier=tier).treated
+    magnitudes = ledger.deviations(METRIC, arm=arm, rival=arm, baseline=baseline, tier=tier).first
     deviation = mean_interval(
         magnitudes,
         level=1 - settings.alpha,
@@ -145,7 +145,7 @@ def _cell(ledger: Ledger, settings: Settings, *, tier: str, arm: str, baseline: 
         seed=settings.bootstrap_seed,
         n_resamples=settings.bootstrap_resamples,
     )
-    test = paired_test(pairs.baseline, pairs.treated, alpha=settings.alpha)
+    test = paired_test(pairs.second, pairs.first, alpha=settings.alpha)
     return Cell(
         tier=tier,
         n=pairs.n,
@@ -172,10 +172,10 @@ def _speakers(ledger: Ledger, tiers: Sequence[str], *, arms: Sequence[str]) -> I
             mine = np.asarray([one == group for one in base.groups])
             means = {}
             for arm, pairs in magnitudes.items():
-                own = [v for v, g in zip(pairs.treated, pairs.groups, strict=True) if g == group]
+                own = [v for v, g in zip(pairs.first, pairs.groups, strict=True) if g == group]
                 means[arm] = float(np.mean(own)) if own else None
             yield SpeakerRow(
-                tier=tier, group=group, n=int(mine.sum()), baseline=float(base.treated[mine].mean()), deviations=means
+                tier=tier, group=group, n=int(mine.sum()), baseline=float(base.first[mine].mean()), deviations=means
             )
 
 
@@ -191,7 +191,7 @@ def _freezing(arms: Iterable[Arm], ledger: Ledger, tiers: Sequence[str]) -> Iter
             pairs = ledger.paired(METRIC, arm=arm.name, baseline="baseline", tier=tier)
             if pairs.n >= FEWEST and (series, tier, step) not in seen:
                 seen.add((series, tier, step))
-                mean = mean_interval(pairs.baseline - pairs.treated)
+                mean = mean_interval(pairs.second - pairs.first)
                 yield Point(
                     series=series,
                     tier=tier,
@@ -216,7 +216,7 @@ def _block_ratios(book: Book, ledger: Ledger) -> Iterable[BlockRatioRow]:
                 for arm in arms:
                     pairs = ledger.paired(f"{form}/{layer}", arm=arm, baseline=arm, tier=tier)
                     if pairs.n:
-                        means[arm], n = float(pairs.treated.mean()), pairs.n
+                        means[arm], n = float(pairs.first.mean()), pairs.n
             if n:
                 yield BlockRatioRow(
                     tier=tier, layer=layer, n=n, means=forms["block_ratio"], sums=forms["block_ratio_sum"]
@@ -235,7 +235,7 @@ def _gate(arms: Iterable[Arm], ledger: Ledger, tiers: Sequence[str]) -> Iterable
                 pairs = ledger.paired(metric, arm=arm.name, baseline=arm.name, tier=tier)
                 if pairs.n >= FEWEST and (metric, tier, value) not in seen:
                     seen.add((metric, tier, value))
-                    mean = mean_interval(pairs.treated)
+                    mean = mean_interval(pairs.first)
                     yield Point(
                         series=metric,
                         tier=tier,
