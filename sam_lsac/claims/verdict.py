@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from sam_lsac.errors import InputError
+from sam_lsac.records import STRICT, Extended
 
 __all__ = ["ArmCost", "Context", "Finding", "Status", "Verdict"]
 
@@ -106,19 +107,21 @@ class Finding:
     note : str
     """
 
+    __pydantic_config__: ClassVar[Any] = STRICT
+
     quantity: str
     tier: str = ""
     metric: str = ""
     arm: str = ""
     versus: str = ""
-    estimate: float | None = None
-    ci_low: float | None = None
-    ci_high: float | None = None
-    d: float | None = None
-    d_low: float | None = None
-    d_high: float | None = None
-    p: float | None = None
-    p_adjusted: float | None = None
+    estimate: Extended | None = None
+    ci_low: Extended | None = None
+    ci_high: Extended | None = None
+    d: Extended | None = None
+    d_low: Extended | None = None
+    d_high: Extended | None = None
+    p: Extended | None = None
+    p_adjusted: Extended | None = None
     n: int = 0
     n_dropped: int = 0
     paper: str = ""
@@ -140,7 +143,11 @@ class Verdict:
     n, n_dropped : int
         The fewest mixtures used, and the most dropped, by any finding.
     findings : tuple of Finding
+    tiers : mapping of str to Status
+        The status on each tier that was judged; empty where the claim is one case.
     """
+
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     claim_id: str
     status: Status
@@ -148,14 +155,17 @@ class Verdict:
     n: int = 0
     n_dropped: int = 0
     findings: tuple[Finding, ...] = ()
+    tiers: Mapping[str, Status] = field(default_factory=lambda: MappingProxyType({}))
 
     def to_json(self) -> dict[str, Any]:
         """Return the verdict as strict JSON data; infinities (a constant shift) become the strings "inf", "-inf"."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
+        return {item.name: _plain(getattr(self, item.name)) for item in fields(self)}
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
+    if isinstance(value, Mapping):
         return {name: _plain(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
