@@ -244,3 +244,11 @@ def simulated_report(*, seed: int = 0, bare: bool = False, only: tuple[str, ...]
         arms={} if bare else GRID,
         extras=None if bare else simulated_extras(),
     )
+
+
+def with_verdict(report: Report, claim_id: str, **fields: object) -> Report:
+    """Return the report with one verdict changed."""
+    rows = tuple(
+        replace(row, verdict=replace(row.verdict, **fields)) if row.id == claim_id else row for row in report.claims
+    )
+    return replace(report, claims=rows)

@@ -93,7 +93,7 @@ def to_html(report: Report) -> str:
         arms_note=arms_note(report),
         legend=_legend(report),
         shades=inks_of(report.extras.classes),
-        magnitude=plots.axis_label(report.metric, "deviation"),
+        magnitude=plots.magnitude(report.metric),
         tables=_tables(report),
         speakers=_speaker_arms(report),
         players=[(player, _tracks(player)) for player in report.extras.players],
@@ -135,8 +135,8 @@ def _figures(report: Report) -> dict[str, list[Markup]]:
     drawn["effects"] = [plots.effects(arms, findings, tier=tier, metric=metric) for tier in tiers]
     drawn["freezing"] = [
         plots.points(
-            tables.freezing, tier=tier, name="freezing", x_label="frozen from step",
-            y_label=plots.axis_label(metric, "loss"),
+            tables.freezing, tier=tier, name="freezing", classes=extras.classes,
+            labels=("frozen from step", plots.axis_label(metric, "loss")),
         )
         for tier in report.tiers
         if any(point.tier == tier for point in tables.freezing)

@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -33,6 +33,12 @@ def axis_label(metric: str, what: str) -> str:
     return ", ".join(word for word in (f"{metric_name(metric)} {what}".strip(), unit_of(metric)) if word)
 
 
+def magnitude(metric: str) -> str:
+    """Return "|SI-SNR deviation|, dB" of a metric."""
+    unit = unit_of(metric)
+    return f"|{metric_name(metric)} deviation|{f', {unit}' if unit else ''}"
+
+
 def pareto(arms: Sequence[ArmRow], *, tier: str, axis: str, metric: str) -> str:
     """Return deviation against saved share on one tier: intervals at the arms, a band along each family."""
     figure, (axes,) = panel()
@@ -47,16 +53,11 @@ def pareto(arms: Sequence[ArmRow], *, tier: str, axis: str, metric: str) -> str:
     inks = inks_of(family_of(row.arm) for row in arms)  # also of those not drawn here: one ink in all panels
     for family, members in families.items():
         _family(axes, inks[family], sorted(members, key=lambda one: one[0]))
-    caption(axes, title=tier, x=f"{AXIS_NAMES[axis]} saved, %", y=_magnitude(metric))
+    caption(axes, title=tier, x=f"{AXIS_NAMES[axis]} saved, %", y=magnitude(metric))
     axes.set_xlim(left=0.0)
     return to_svg(
-        figure, name=f"pareto-{axis}-{tier}", label=f"{_magnitude(metric)} against {AXIS_NAMES[axis]} saved, on {tier}"
+        figure, name=f"pareto-{axis}-{tier}", label=f"{magnitude(metric)} against {AXIS_NAMES[axis]} saved, on {tier}"
     )
-
-
-def _magnitude(metric: str) -> str:
-    unit = unit_of(metric)
-    return f"|{metric_name(metric)} deviation|{f', {unit}' if unit else ''}"
 
 
 def _family(axes: Axes, ink: str, members: Sequence[tuple[float, Cell, str]]) -> None:
@@ -126,12 +127,13 @@ def _published(findings: Sequence[Finding], tier: str) -> dict[str, float]:
     return found
 
 
-def points(points_: Sequence[Point], *, tier: str, name: str, x_label: str, y_label: str) -> str:
-    """Return curves of one tier: classes of layers with intervals, single layers as thin grey lines."""
+def points(points_: Sequence[Point], *, tier: str, name: str, labels: tuple[str, str], classes: Iterable[str]) -> str:
+    """Return curves of one tier under labels of x and y: classes of layers with intervals, single layers in grey."""
+    x_label, y_label = labels
     figure, (axes,) = panel()
     axes.axhline(0.0, color=INKS["muted"], linewidth=0.6)
     singles = 0
-    inks = inks_of(one.series for one in points_ if not SINGLE.fullmatch(one.series))
+    inks = inks_of([*classes, *(one.series for one in points_ if not SINGLE.fullmatch(one.series))])
     for series, mine in _series(points_, tier):
         x, y = [one.x for one in mine], [one.estimate for one in mine]
         if SINGLE.fullmatch(series):
