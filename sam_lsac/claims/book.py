@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -11,6 +11,7 @@ from sam_lsac.claims import schema
 from sam_lsac.claims.claim import Arm, Claim, KnownRefutation, Settings
 from sam_lsac.claims.kind import Kind
 from sam_lsac.claims.kinds import KINDS
+from sam_lsac.claims.views import Views
 from sam_lsac.errors import ClaimError, InputError
 from sam_lsac.metrics import column
 
@@ -89,11 +90,14 @@ class Book:
     arms : mapping of str to Arm
     claims : tuple of Claim
         In the order of the file.
+    views : Views
+        How the results are shown.
     """
 
     settings: Settings
     arms: Mapping[str, Arm]
     claims: tuple[Claim, ...]
+    views: Views = field(default_factory=Views)
 
     def __getitem__(self, claim_id: str) -> Claim:
         """Return the claim of this id; ClaimError names the nearest where there is none."""

@@ -4,9 +4,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from sam_lsac.errors import InputError
+from sam_lsac.records import STRICT, Extended
 
 __all__ = ["ArmCost", "Context", "Finding", "Status", "Verdict"]
 
@@ -106,19 +107,21 @@ class Finding:
     note : str
     """
 
+    __pydantic_config__: ClassVar[Any] = STRICT
+
     quantity: str
     tier: str = ""
     metric: str = ""
     arm: str = ""
     versus: str = ""
-    estimate: float | None = None
-    ci_low: float | None = None
-    ci_high: float | None = None
-    d: float | None = None
-    d_low: float | None = None
-    d_high: float | None = None
-    p: float | None = None
-    p_adjusted: float | None = None
+    estimate: Extended | None = None
+    ci_low: Extended | None = None
+    ci_high: Extended | None = None
+    d: Extended | None = None
+    d_low: Extended | None = None
+    d_high: Extended | None = None
+    p: Extended | None = None
+    p_adjusted: Extended | None = None
     n: int = 0
     n_dropped: int = 0
     paper: str = ""
@@ -145,10 +148,12 @@ class Verdict:
         The status of each tier that was judged; empty where the claim is one case.
     """
 
+    __pydantic_config__: ClassVar[Any] = STRICT
+
     claim_id: str
     status: Status
     reason: str
     n: int = 0
     n_dropped: int = 0
     findings: tuple[Finding, ...] = ()
-    tiers: Mapping[str, Status] = field(default_factory=dict)
+    tiers: Mapping[str, Status] = field(default_factory=lambda: MappingProxyType({}))

@@ -1,4 +1,4 @@
-"""What the arms of a claim cost, for one cell of a table."""
+"""What a claim's arms save, and how many runs its judgement took: the last column of the table of verdicts."""
 
 from collections.abc import Sequence
 
