@@ -332,7 +332,7 @@ def test_a_schedule_states_explicit_steps():
     ("kwargs", "message"),
     [
         ({"stable": (1,)}, "needs a level, one of safe, balanced, aggressive"),
-        ({"stable": (1,), "level": "bold"}, "'bold' is unknown"),
+        ({"stable": (1,), "level": "bold"}, "unknown level 'bold'"),
         ({"stable": (1,), "level": "safe", "n_steps": 1}, "use more steps"),
         ({"stable": (), "moderate": (1,), "level": "safe"}, "No layer is cached"),
         ({"stable": (1,), "moderate": (1,), "level": "balanced"}, "both stable and moderate"),
