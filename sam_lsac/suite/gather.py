@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from sam_lsac.errors import InputError
 from sam_lsac.mixtures import Mixture, load_mixtures
 from sam_lsac.model import SAMAudio, load_model
 from sam_lsac.report import Extras, Report, build_report, environment
-from sam_lsac.runs import Plan, entropy_rates, execute, open_store, plan, resolve_arm
+from sam_lsac.runs import Plan, Progress, entropy_rates, execute, open_store, plan, resolve_arm
 from sam_lsac.solver import parse_solver
 from sam_lsac.suite.extras import Shown, first_of_each_tier, freezing_arms
 
@@ -108,11 +108,12 @@ class _Gathering:
     @cached_property
     def plan(self) -> Plan:
         seeds = self.options.seeds
-        planned = plan(self.book, self.mixtures, self.model, arms=self.arms, seeds=seeds)
+        arms = {name: self.book.arms[name] for name in self.arms}
+        planned = plan(arms, self.mixtures, self.model, seeds=seeds)
         if not self.grid:
             return planned
         few = first_of_each_tier(self.mixtures, GRID_PER_TIER)
-        grid = plan(replace(self.book, arms=self.grid), few, self.model, seeds=seeds)
+        grid = plan(self.grid, few, self.model, seeds=seeds)
         return Plan(arms={**planned.arms, **grid.arms})
 
     @cached_property
@@ -130,7 +131,11 @@ class _Gathering:
             missing = len(store.missing(self.plan))
             shown = Shown(self.book, self.model, self.mixtures, self.plan)
             with tqdm(total=missing, unit="run", desc="computing", disable=not missing) as bar:
-                execute(self.plan, self.model, self.mixtures, store, progress=bar.update, keep=shown.is_kept)
+
+                def stored(done: Progress) -> None:
+                    bar.update(done.runs)
+
+                execute(self.plan, self.model, self.mixtures, store, progress=stored, keep=shown.is_kept)
             scores = ledger(store, self.plan)
             rates = entropy_rates(store, self.plan)
             extras = shown.extras(store, replay=self.options.replay)
@@ -161,7 +166,7 @@ class _Gathering:
 
     def _cost(self, name: str) -> ArmCost:
         arm = resolve_arm(self.book.arms[name], self.model)
-        cost = arm_cost(
+        return arm_cost(
             name,
             self.model,
             arm.solver,
@@ -170,7 +175,6 @@ class _Gathering:
             seconds=self.mixtures[0].duration_s,
             text_tokens=self.n_tokens if arm.text else 0,
         )
-        return ArmCost(**asdict(cost))
 
 
 def gather(options: Options, claim_ids: Sequence[str]) -> Evidence:
