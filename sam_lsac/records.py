@@ -85,7 +85,9 @@ def read(kind: type[T], data: object, *, where: str, error: type[SamLsacError], 
         text = json.dumps(data, default=_no_json)
         found: T = _adapter(kind).validate_json(text)
     except pydantic.ValidationError as failed:
-        first = failed.errors(include_url=False)[0]
+        errors = failed.errors(include_url=False)
+        # a key that is spelled wrong is unknown and missing; its own name says more
+        first = next((one for one in errors if one["type"] in _UNKNOWN_KEY), errors[0])
         own = first.get("ctx", {}).get("error")
         if isinstance(own, SamLsacError):
             raise own from None

@@ -8,33 +8,20 @@ from types import MappingProxyType
 from typing import Any
 
 from sam_lsac.claims import schema
-from sam_lsac.claims.claim import Arm, Claim, KnownRefutation, Settings
+from sam_lsac.claims.claim import Claim, KnownRefutation, Settings
 from sam_lsac.claims.kind import Kind
 from sam_lsac.claims.kinds import KINDS
 from sam_lsac.claims.views import Views
-from sam_lsac.errors import ClaimError, InputError
+from sam_lsac.errors import ClaimError, InputError, PlanError
 from sam_lsac.metrics import column
+from sam_lsac.records import read
+from sam_lsac.runs import Arm, check_arm
 
 __all__ = ["Book", "load_claims", "parse_claims"]
 
 EVERY = frozenset({"id", "section", "quote", "paper", "kind", "applies_to"})
 ANY = frozenset({"alpha", "baselines", "figures", "known_refutations"})
 APPLIES_TO = ("any", "small", "22-layers")
-EDITS: Mapping[str, frozenset[str]] = MappingProxyType(
-    {
-        "LSAC": frozenset({"level"}),
-        "ZeroAdditive": frozenset(),
-        "ZeroCrossAttention": frozenset({"layers"}),
-        "UniformCrossAttention": frozenset({"layers"}),
-        "FreezeSelfAttention": frozenset({"layers", "step"}),
-        "HijackGate": frozenset({"value"}),
-        "ShuffleSpans": frozenset({"seed"}),
-        "CacheAttention": frozenset({"freeze_steps", "max_bytes"}),
-        "DeepCache": frozenset({"interval"}),
-        "Record": frozenset({"quantities", "layers"}),
-    }
-)
-LEVELS = ("safe", "balanced", "aggressive")
 
 
 def _refutations(value: Any) -> Mapping[str, KnownRefutation]:
@@ -74,9 +61,6 @@ _SETTING_FIELDS: Mapping[str, schema.Reader] = MappingProxyType(
         "bootstrap_seed": schema.count,
         "bootstrap_resamples": schema.count,
     }
-)
-_ARM_FIELDS: Mapping[str, schema.Reader] = MappingProxyType(
-    {"solver": schema.text, "edits": schema.tables, "text": schema.flag, "spans": schema.flag}
 )
 
 
@@ -149,16 +133,15 @@ def parse_claims(data: Mapping[str, Any]) -> Book:
 
 
 def _arm(name: str, table: Any) -> Arm:
-    where = f"[arms.{name}]"
-    values = schema.read(table, where, fields=_ARM_FIELDS, required={"solver"})
-    for edit in values.get("edits", ()):
-        kind = edit.get("kind")
-        if kind not in EDITS:
-            raise ClaimError(f"{where}: {schema.unknown('edit kind', kind, EDITS)}")
-        schema.keys(edit, f"{where} {kind}", required={"kind"}, optional=EDITS[kind])
-        if kind == "LSAC" and edit.get("level") not in LEVELS:
-            raise ClaimError(f"{where}: {schema.unknown('level', edit.get('level'), LEVELS)}")
-    return Arm(name=name, **values)
+    if isinstance(table, dict) and "name" in table:
+        raise ClaimError(f"[arms.{name}]: name: the arm is called {name!r} already: remove it")
+    row = {"name": name, **table} if isinstance(table, dict) else table
+    arm: Arm = read(Arm, row, where=f"[arms.{name}]", error=ClaimError)
+    try:
+        check_arm(arm)
+    except PlanError as error:
+        raise ClaimError(str(error)) from error
+    return arm
 
 
 def _claim(table: Any, *, settings: Settings, arms: Mapping[str, Arm]) -> Claim:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from sam_lsac.claims.verdict import Context
 from sam_lsac.errors import ClaimError
 from sam_lsac.records import unknown
+from sam_lsac.runs.arms import Arm
 from sam_lsac.statistics import bonferroni
 
 __all__ = ["Arm", "Claim", "KnownRefutation", "Settings"]
@@ -42,28 +43,6 @@ class Settings:
     bootstrap_seed: int
     bootstrap_resamples: int
     power: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arm:
-    """One kind of run.
-
-    Parameters
-    ----------
-    name : str
-    solver : str
-        "euler:16": the method and its number of steps.
-    edits : tuple of mappings
-        Each with `kind` (the edit's class, or "LSAC") and its arguments.
-    text, spans : bool
-        Whether the prompt, and the activity spans, are given to the model.
-    """
-
-    name: str
-    solver: str
-    edits: tuple[Mapping[str, Any], ...] = ()
-    text: bool = True
-    spans: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

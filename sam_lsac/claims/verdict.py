@@ -6,46 +6,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
-from sam_lsac.errors import InputError
+from sam_lsac.costs import ArmCost
 from sam_lsac.records import STRICT, Extended
 
 __all__ = ["ArmCost", "Context", "Finding", "Status", "Verdict"]
 
 Status = Literal["supported", "refuted", "inconclusive", "not run"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArmCost:
-    """What an arm computes, against the 16-step Euler baseline.
-
-    Parameters
-    ----------
-    arm : str
-    layer_steps_saved : float
-        The paper's axis: the fraction of all (layer, evaluation) pairs whose attention matrix is not computed.
-    flops_total : float
-        FLOPs of one solve.
-    flops_saved : float
-        Fraction of the baseline's total FLOPs; negative where the arm costs more.
-    self_attention_flops_saved : float, optional
-        Fraction of the baseline's self-attention FLOPs.
-
-    Raises
-    ------
-    InputError
-        If a fraction is above 1 or not finite, or the total is not positive.
-    """
-
-    arm: str
-    layer_steps_saved: float
-    flops_total: float
-    flops_saved: float
-    self_attention_flops_saved: float | None = None
-
-    def __post_init__(self) -> None:
-        shares = (self.layer_steps_saved, self.flops_saved, self.self_attention_flops_saved or 0.0)
-        if not all(math.isfinite(share) and share <= 1.0 for share in shares) or not 0.0 < self.flops_total < math.inf:
-            raise InputError(f"cost of {self.arm!r}: savings are fractions up to 1 (0.25 is 25 %), FLOPs are positive")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

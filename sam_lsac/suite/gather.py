@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from sam_lsac.claims import Arm, ArmCost, Book, Context, Ledger, Verdict, judge, judge_case, load_claims
@@ -13,7 +13,7 @@ from sam_lsac.errors import InputError
 from sam_lsac.mixtures import Mixture, load_mixtures
 from sam_lsac.model import SAMAudio, load_model
 from sam_lsac.report import Extras, Report, build_report, environment
-from sam_lsac.runs import Plan, entropy_rates, execute, open_store, plan, resolve_arm
+from sam_lsac.runs import Plan, Progress, entropy_rates, execute, open_store, plan, resolve_arm
 from sam_lsac.solver import parse_solver
 from sam_lsac.suite.cases import Case, arms_by_tier, tiers_of
 from sam_lsac.suite.extras import Shown, first_of_each_tier, freezing_arms
@@ -26,9 +26,6 @@ EMBEDDED_SECONDS = 2.0
 #: The paper's count of SAM-Audio-Small is for ten seconds of audio; its prompt is not stated.
 PAPER_SECONDS = 10.0
 PAPER_TOKENS = 4
-#: The grid of freezes has many arms and judges nothing, so it takes fewer mixtures of each tier.
-GRID_PER_TIER = 6
-BASELINE = "baseline"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -161,10 +158,11 @@ def prepare(options: Options, cases: Sequence[Case], *, book: Book | None = None
     book = load_claims(options.claims) if book is None else book
     model = load_model(options.model, device=options.device)
     claims = [book[case.claim_id].on(case.tier) for case in cases]
-    wanted = arms_by_tier(book, claims, baseline=BASELINE)
+    reference = book.views.reference
+    wanted = arms_by_tier(book, claims, baseline=reference)
     mixtures = _mixtures(options, model, tiers=tuple(wanted))
     named = [arm for claim in claims for arm in (*claim.baselines, *claim.arms, *claim.rivals, *claim.controls)]
-    arms = tuple(dict.fromkeys([BASELINE, *named]))
+    arms = tuple(dict.fromkeys([reference, *named]))
     grid = _grid(book, model, arms)
     planned = _plan(book, model, mixtures, wanted=wanted, grid=grid, seeds=_seeds(options, book))
     return Prepared(
@@ -180,7 +178,7 @@ def prepare(options: Options, cases: Sequence[Case], *, book: Book | None = None
     )
 
 
-def compute(prepared: Prepared, *, step: Callable[[str, int], object]) -> Evidence:
+def compute(prepared: Prepared, *, step: Callable[[Progress], object]) -> Evidence:
     """Compute the runs that are missing, and collect all.
 
     Parameters
@@ -188,7 +186,7 @@ def compute(prepared: Prepared, *, step: Callable[[str, int], object]) -> Eviden
     prepared
         What to compute.
     step
-        Called with an arm and a number of its runs, as soon as they are stored.
+        Called with what was stored, as soon as it is.
 
     Raises
     ------
@@ -198,9 +196,10 @@ def compute(prepared: Prepared, *, step: Callable[[str, int], object]) -> Eviden
     options, model, planned = prepared.options, prepared.model, prepared.plan
     shown = Shown(prepared.book, model, prepared.mixtures, planned)
     with open_store(options.store, replay=options.replay) as store:
-        execute(planned, model, prepared.mixtures, store, progress=lambda runs: step("", runs), keep=shown.is_kept)
+        execute(planned, model, prepared.mixtures, store, progress=step, keep=shown.is_kept)
         scores = ledger(store, planned)
-        rates = entropy_rates(store, planned) if BASELINE in planned.arms else {}
+        reference = prepared.book.views.reference
+        rates = entropy_rates(store, planned, arm=reference) if reference in planned.arms else {}
         extras = shown.extras(store, replay=options.replay)
     return Evidence(
         book=prepared.book,
@@ -257,15 +256,15 @@ def _plan(
 ) -> Plan:
     """Plan on each tier's mixtures the arms that are judged there, and the grid on a few."""
     parts = []
-    few = {mixture.id for mixture in first_of_each_tier(mixtures, GRID_PER_TIER)}
+    few = {mixture.id for mixture in first_of_each_tier(mixtures, book.views.freezing.per_tier)}
+    reference = book.views.reference
     for tier, arms in wanted.items():
         here = [mixture for mixture in mixtures if mixture.tier == tier]
         if not here:
             continue
-        parts.append(plan(book, here, model, arms=arms, seeds=seeds))
+        parts.append(plan({arm: book.arms[arm] for arm in arms}, here, model, seeds=seeds, baseline=reference))
         if grid:
-            shown = [mixture for mixture in here if mixture.id in few]
-            parts.append(plan(replace(book, arms=grid), shown, model, seeds=seeds))
+            parts.append(plan(grid, [mixture for mixture in here if mixture.id in few], model, seeds=seeds))
     names = dict.fromkeys(arm for part in parts for arm in part.arms)
     return Plan(arms={arm: tuple(spec for part in parts for spec in part.arms.get(arm, ())) for arm in names})
 
@@ -304,16 +303,15 @@ def _costs(prepared: Prepared) -> dict[str, ArmCost]:
     found = {}
     for name in prepared.arms:
         arm = resolve_arm(prepared.book.arms[name], prepared.model)
-        cost = arm_cost(
+        found[name] = arm_cost(
             name,
             prepared.model,
             arm.solver,
             edits=arm.edits,
-            baseline_solver=parse_solver(prepared.book.arms[BASELINE].solver),
+            baseline_solver=parse_solver(prepared.book.arms[prepared.book.views.reference].solver),
             seconds=prepared.mixtures[0].duration_s,
             text_tokens=n_tokens if arm.text else 0,
         )
-        found[name] = ArmCost(**asdict(cost))
     return found
 
 

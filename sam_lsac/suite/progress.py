@@ -11,8 +11,10 @@ from types import FrameType
 from typing import TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task
+from rich import progress as bars
 from rich.text import Text
+
+from sam_lsac.runs import Progress
 
 __all__ = ["Lines", "Tally", "interruptible", "show_progress"]
 
@@ -20,7 +22,7 @@ EVERY_S = 10.0
 MINUTE_S = 60.0
 HOUR_S = 3600.0
 
-Step = Callable[[str, int], None]
+Step = Callable[[Progress], None]
 
 
 class Tally:
@@ -41,10 +43,10 @@ class Tally:
         self._clock = clock
         self._started = clock()
 
-    def step(self, arm: str, runs: int) -> None:
+    def step(self, stored: Progress) -> None:
         """Count runs that were just stored."""
-        self.arm = arm
-        self.done += runs
+        self.arm = stored.arm
+        self.done += stored.runs
 
     @property
     def elapsed_s(self) -> float:
@@ -111,7 +113,7 @@ class Lines:
 
 @contextmanager
 def show_progress(total: int, stream: TextIO, *, every_s: float = EVERY_S) -> Iterator[Step]:
-    """Show a bar on a terminal, else lines, until the block is left; gives the function that counts an arm's runs.
+    """Show a bar on a terminal, else lines, until the block is left; gives the function that counts.
 
     Parameters
     ----------
@@ -123,7 +125,7 @@ def show_progress(total: int, stream: TextIO, *, every_s: float = EVERY_S) -> It
         Seconds between lines.
     """
     if not total:
-        yield lambda _arm, _runs: None
+        yield lambda _stored: None
         return
     from rich.console import Console
 
@@ -141,26 +143,26 @@ def _bar(total: int, console: Console) -> Iterator[Step]:
     with Progress(
         BarColumn(bar_width=20), _Words(tally), console=console, redirect_stdout=False, redirect_stderr=False
     ) as progress:
-        task = progress.add_task("", total=total)
+        task = bar.add_task("", total=total)
 
-        def step(arm: str, runs: int) -> None:
+        def step(stored: Progress) -> None:
             first = not tally.done
-            tally.step(arm, runs)
-            progress.update(task, completed=tally.done)
+            tally.step(stored)
+            bar.update(task, completed=tally.done)
             if first:
                 console.print(tally.estimate())
 
         yield step
 
 
-class _Words(ProgressColumn):
+class _Words(bars.ProgressColumn):
     """The tally in words, also between runs, while the clock goes on."""
 
     def __init__(self, tally: Tally) -> None:
         super().__init__()
         self._tally = tally
 
-    def render(self, task: Task) -> Text:
+    def render(self, task: bars.Task) -> Text:
         """Words at this moment."""
         return Text(self._tally.words(), overflow="ellipsis", no_wrap=True)
 
@@ -179,9 +181,9 @@ def _lines(total: int, stream: TextIO, every_s: float) -> Iterator[Step]:
         while not over.wait(min(1.0, every_s)):
             lines.tick()
 
-    def step(arm: str, runs: int) -> None:
+    def step(stored: Progress) -> None:
         first = not tally.done
-        tally.step(arm, runs)
+        tally.step(stored)
         if first:
             write(tally.estimate())
 

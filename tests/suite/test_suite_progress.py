@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from sam_lsac.runs import Progress
 from sam_lsac.suite.progress import Lines, Tally, duration, interruptible, show_progress
 from tests.suite.conftest import Judged
 from tests.suite.rig import Rig, make_rig
@@ -48,18 +49,18 @@ class TestTally:
         clock = Clock()
         tally = Tally(40, clock)
         clock.now += 4
-        tally.step("lsac", 8)
+        tally.step(Progress(arm="lsac", runs=8))
         assert tally.words() == "8/40 runs, 2.0 runs/s, 16 s left, lsac"
         clock.now += 4  # nothing came in four more seconds
         assert tally.words() == "8/40 runs, 1.0 runs/s, 32 s left, lsac"
-        tally.step("naive", 32)
+        tally.step(Progress(arm="naive", runs=32))
         assert tally.words() == "40/40 runs, 5.0 runs/s, 0 s left, naive"
 
     def test_slow_runs_have_seconds_a_run(self) -> None:
         clock = Clock()
         tally = Tally(101, clock)
         clock.now += 30
-        tally.step("lsac", 1)
+        tally.step(Progress(arm="lsac", runs=1))
         assert tally.words() == "1/101 runs, 30.0 s/run, 50 min left, lsac"
         assert tally.estimate() == "first 1 of 101 runs in 30 s: the other 100 take about 50 min"
 
@@ -78,18 +79,18 @@ def test_a_log_gets_a_line_every_ten_seconds_also_while_nothing_comes() -> None:
         clock.now += 0.5
         lines.tick()
         if clock.now == 1020.0:
-            tally.step("lsac", 10)
+            tally.step(Progress(arm="lsac", runs=10))
     assert len(written) == 5
     assert written[0] == "computing: 0/40 runs, 10 s so far, no rate yet"
-    assert written[-1] == "computing: 10/40 runs, 5.0 s/run, 150 s left, lsac"
+    assert written[-1] == "computing: 10/40 runs, 5.0 s/run, 2 min left, lsac"
 
 
 def test_a_log_has_plain_lines_from_a_real_clock() -> None:
     stream = io.StringIO()
     with show_progress(4, stream, every_s=0.05) as step:
         time.sleep(0.3)
-        step("lsac", 1)
-        step("naive", 3)
+        step(Progress(arm="lsac", runs=1))
+        step(Progress(arm="naive", runs=3))
     lines = stream.getvalue().splitlines()
     assert lines[0].startswith("computing: 0/4 runs")
     assert [line for line in lines if line.startswith("first 1 of 4 runs")]
@@ -100,8 +101,8 @@ def test_a_log_has_plain_lines_from_a_real_clock() -> None:
 def test_a_terminal_has_a_bar_with_runs_rate_time_and_arm() -> None:
     stream = Terminal()
     with show_progress(4, stream) as step:
-        step("lsac", 1)
-        step("naive", 3)
+        step(Progress(arm="lsac", runs=1))
+        step(Progress(arm="naive", runs=3))
     assert "first 1 of 4 runs" in stream.getvalue()
     assert re.search(r"━+.* 4/4 runs, [\d.]+ runs/s, 0 s left, naive", stream.getvalue())
 
