@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -150,8 +151,10 @@ def _sentence(kind: Any, failed: Any, *, where: str, remedy: str) -> str:
     if failed["type"] == "literal_error":
         choices = failed["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
         return f"{_place(where, path[:-1])}: {unknown(str(path[-1]) if path else 'value', value, choices)}"
-    wanted = failed["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    return f"{_place(where, path)}: must be {wanted}, got {_quoted(value)}{_end(remedy)}"
+    wanted = re.sub(
+        r"^(Value error, |\w+ should )", lambda found: "be " if found[0].endswith(", ") else "", failed["msg"]
+    )
+    return f"{_place(where, path)}: must {wanted}, got {_quoted(value)}{_end(remedy)}"
 
 
 def _is_in_data(part: object) -> bool:

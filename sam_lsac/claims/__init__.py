@@ -12,12 +12,14 @@ from sam_lsac.claims.judge import headline, judge, judge_case
 from sam_lsac.claims.kinds import KINDS
 from sam_lsac.claims.ledger import Ledger, Pairs, Row
 from sam_lsac.claims.verdict import ArmCost, Context, Finding, Status, Verdict
+from sam_lsac.claims.views import CaveatRow, Views
 
 __all__ = [
     "KINDS",
     "Arm",
     "ArmCost",
     "Book",
+    "CaveatRow",
     "Claim",
     "Context",
     "Finding",
@@ -28,6 +30,7 @@ __all__ = [
     "Settings",
     "Status",
     "Verdict",
+    "Views",
     "headline",
     "judge",
     "judge_case",

@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from sam_lsac.claims.verdict import Context
 from sam_lsac.errors import ClaimError
-from sam_lsac.records import unknown
+from sam_lsac.records import STRICT, unknown
 from sam_lsac.runs.arms import Arm
 from sam_lsac.statistics import bonferroni
 
@@ -56,6 +56,8 @@ class KnownRefutation:
     tiers
         Those on which it is; empty: all that the claim has.
     """
+
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     reason: str
     tiers: tuple[str, ...] = ()

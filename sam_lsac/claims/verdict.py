@@ -1,6 +1,5 @@
 """What a judgement is made from besides scores (`Context`), and what it says (`Verdict`, `Finding`)."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TextIO
 
-from rich.console import Console
 from rich import progress as bars
+from rich.console import Console
 from rich.text import Text
 
 from sam_lsac.runs import Progress
@@ -140,9 +140,8 @@ def show_progress(total: int, stream: TextIO, *, every_s: float = EVERY_S) -> It
 @contextmanager
 def _bar(total: int, console: Console) -> Iterator[Step]:
     tally = Tally(total)
-    with Progress(
-        BarColumn(bar_width=20), _Words(tally), console=console, redirect_stdout=False, redirect_stderr=False
-    ) as progress:
+    columns = (bars.BarColumn(bar_width=20), _Words(tally))
+    with bars.Progress(*columns, console=console, redirect_stdout=False, redirect_stderr=False) as bar:
         task = bar.add_task("", total=total)
 
         def step(stored: Progress) -> None:
