@@ -11,7 +11,7 @@ from sam_lsac.claims.verdict import Context, Finding, Status, Verdict
 from sam_lsac.errors import ClaimError
 from sam_lsac.records import unknown
 
-__all__ = ["headline", "judge", "judge_case"]
+__all__ = ["headline", "judge", "judge_case", "not_applicable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +102,7 @@ def _chosen(claim: Claim, tiers: Sequence[str]) -> tuple[str, ...]:
 def _parts(claim: Claim, kind: Kind, asked: Sequence[str], *, ledger: Ledger, context: Context) -> list[_Part]:
     """Return what is said of each tier, and last what compares them."""
     alone = [replace(claim, tiers=(tier,)) for tier in asked] if claim.tiers else [claim]
-    if reason := _not_applicable(claim, context):
+    if reason := not_applicable(claim, context):
         return [_Part(tier=_tier(one), status="not run", reason=reason) for one in alone]
     absent = [_tier(one) for one in alone if _absent(one, ledger)]
     missing = _missing(replace(claim, tiers=tuple(filter(None, absent))), ledger) if absent else ""
@@ -136,7 +136,8 @@ def _part(
     return _Part(tier=_tier(claim), status=kind.status(claim, findings), findings=findings)
 
 
-def _not_applicable(claim: Claim, context: Context) -> str | None:
+def not_applicable(claim: Claim, context: Context) -> str | None:
+    """Return why a claim is not about the context's checkpoint, so that no run of it is needed, or None."""
     if claim.applies_to == "small" and not context.is_small:
         return f"The claim is about SAM-Audio-Small's 12 layers; {context.checkpoint} is another model."
     if claim.applies_to == "22-layers" and context.n_layers != 22:

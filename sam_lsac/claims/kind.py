@@ -56,6 +56,8 @@ class Kind:
         Required lengths of a list or table.
     parallel
         Whether `arms` and `rivals` are compared one to one.
+    watches
+        Whether what is recorded in the baseline's runs is looked at, though the claim names no columns.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Kind:
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     exactly: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     parallel: bool = False
+    watches: bool = False
 
     def status(self, claim: Claim, findings: Iterable[Finding]) -> Status:
         """Return what the findings that decide say together."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sam_lsac.claims import Book, Claim
+from sam_lsac.claims import KINDS, Book, Claim
 
 __all__ = ["Case", "arms_by_tier", "cases_of", "row_of", "tiers_of"]
 
@@ -58,8 +58,8 @@ def tiers_of(book: Book, cases: Sequence[Case]) -> Mapping[str, tuple[str, ...] 
 def arms_by_tier(book: Book, claims: Iterable[Claim], *, baseline: str) -> Mapping[str, tuple[str, ...]]:
     """The arms that must be run on the mixtures of each tier, the baseline first.
 
-    A claim without columns, such as one about FLOPs or the layers' convergence, is not about an arm's scores: beside it
-    the baseline is run, on every tier, so that its attention's entropy is known.
+    A claim without columns, such as one about FLOPs, needs no run; unless its kind watches what the baseline's runs
+    record, such as the entropy of their attention, on every tier.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def arms_by_tier(book: Book, claims: Iterable[Claim], *, baseline: str) -> Mappi
     """
     wanted: dict[str, dict[str, None]] = {}
     for claim in claims:
-        for tier in () if claim.columns else book.settings.tiers:
+        for tier in book.settings.tiers if KINDS[claim.kind].watches else ():
             wanted.setdefault(tier, {baseline: None})
         for tier, arm, _ in claim.columns:
             wanted.setdefault(tier, {baseline: None})[arm] = None

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from sam_lsac.claims import Arm, ArmCost, Book, Context, Ledger, Verdict, judge, judge_case, load_claims
 from sam_lsac.claims.collect import ledger
+from sam_lsac.claims.judge import not_applicable
 from sam_lsac.costs import arm_cost, count_flops
 from sam_lsac.errors import InputError
+from sam_lsac.metrics import DEFAULT_METRICS, METRICS
 from sam_lsac.mixtures import Mixture, load_mixtures
 from sam_lsac.model import SAMAudio, load_model
 from sam_lsac.report import Extras, Report, build_report, environment
@@ -46,8 +49,8 @@ class Prepared:
         Of the tiers of the selection, at the model's rate.
     plan
         The runs that the selection needs.
-    arms
-        Of the plan: those that the cases name, and those of ``grid``.
+    context
+        What is known of the checkpoint without a run.
     grid
         Arms that judge nothing and draw the curves of freezing.
     n_missing
@@ -60,7 +63,7 @@ class Prepared:
     model: SAMAudio
     mixtures: Sequence[Mixture]
     plan: Plan
-    arms: tuple[str, ...]
+    context: Context
     grid: Mapping[str, Arm]
     n_missing: int
 
@@ -81,11 +84,11 @@ class Prepared:
         weight = self.model.proj.weight
         dtype = str(weight.dtype).removeprefix("torch.")
         seeds = ", ".join(str(seed) for seed in self.seeds)
-        there = self.n_runs - self.n_missing
+        there = f"{self.n_runs - self.n_missing} of {self.n_runs} runs there, {self.n_missing} missing"
         return (
             f"model: {self.model.name} ({str(self.model.checkpoint_digest)[:12]}), {self.options.device}, {dtype}",
             f"mixtures: {counts}; seeds: {seeds}; cases: {len(self.cases)} of {near(self.options.claims)}",
-            f"store: {near(self.options.store)}, {there} of {self.n_runs} runs there, {self.n_missing} missing",
+            f"store: {near(self.options.store)}, {there if self.n_runs else 'no run is needed'}",
         )
 
 
@@ -157,12 +160,13 @@ def prepare(options: Options, cases: Sequence[Case], *, book: Book | None = None
     check_options(options)
     book = load_claims(options.claims) if book is None else book
     model = load_model(options.model, device=options.device)
+    context = _context(model)
     claims = [book[case.claim_id].on(case.tier) for case in cases]
-    reference = book.views.reference
-    wanted = arms_by_tier(book, claims, baseline=reference)
-    mixtures = _mixtures(options, model, tiers=tuple(wanted))
+    claims = [claim for claim in claims if not_applicable(claim, context) is None]  # the others are judged without runs
+    wanted = arms_by_tier(book, claims, baseline=book.views.reference)
+    mixtures = _mixtures(options, model, tiers=tuple(wanted) or book.settings.tiers)
     named = [arm for claim in claims for arm in (*claim.baselines, *claim.arms, *claim.rivals, *claim.controls)]
-    arms = tuple(dict.fromkeys([reference, *named]))
+    arms = tuple(dict.fromkeys([book.views.reference, *named]))
     grid = _grid(book, model, arms)
     planned = _plan(book, model, mixtures, wanted=wanted, grid=grid, seeds=_seeds(options, book))
     return Prepared(
@@ -172,7 +176,7 @@ def prepare(options: Options, cases: Sequence[Case], *, book: Book | None = None
         model=model,
         mixtures=mixtures,
         plan=planned,
-        arms=arms,
+        context=replace(context, costs=_costs(book, model, mixtures, arms=arms)),
         grid=grid,
         n_missing=_n_missing(options, planned),
     )
@@ -204,7 +208,7 @@ def compute(prepared: Prepared, *, step: Callable[[Progress], object]) -> Eviden
     return Evidence(
         book=prepared.book,
         ledger=scores,
-        context=_context(prepared, rates),
+        context=replace(prepared.context, entropy_rates=rates or None),
         device=options.device,
         grid=prepared.grid,
         extras=extras,
@@ -254,17 +258,22 @@ def _plan(
     grid: Mapping[str, Arm],
     seeds: Sequence[int],
 ) -> Plan:
-    """Plan on each tier's mixtures the arms that are judged there, and the grid on a few."""
+    """Plan on each tier's mixtures the arms that are judged there, and the grid on a few.
+
+    Every run has every metric that the book names anywhere, so that other selections find the same runs.
+    """
+    named = {metric for claim in book.claims for metric in claim.metrics}
+    metrics = (*DEFAULT_METRICS, *(name for name in METRICS if name in named and name not in DEFAULT_METRICS))
     parts = []
     few = {mixture.id for mixture in first_of_each_tier(mixtures, book.views.freezing.per_tier)}
-    reference = book.views.reference
+    common: dict[str, Any] = {"seeds": seeds, "metrics": metrics, "baseline": book.views.reference}
     for tier, arms in wanted.items():
         here = [mixture for mixture in mixtures if mixture.tier == tier]
         if not here:
             continue
-        parts.append(plan({arm: book.arms[arm] for arm in arms}, here, model, seeds=seeds, baseline=reference))
-        if grid:
-            parts.append(plan(grid, [mixture for mixture in here if mixture.id in few], model, seeds=seeds))
+        parts.append(plan({arm: book.arms[arm] for arm in arms}, here, model, **common))
+        if grid and few:
+            parts.append(plan(grid, [mixture for mixture in here if mixture.id in few], model, **common))
     names = dict.fromkeys(arm for part in parts for arm in part.arms)
     return Plan(arms={arm: tuple(spec for part in parts for spec in part.arms.get(arm, ())) for arm in names})
 
@@ -280,8 +289,7 @@ def _n_missing(options: Options, planned: Plan) -> int:
         return len(store.missing(planned))
 
 
-def _context(prepared: Prepared, rates: Mapping[str, tuple[float, ...]]) -> Context:
-    model = prepared.model
+def _context(model: SAMAudio) -> Context:
     small = count_flops("small", seconds=PAPER_SECONDS, text_tokens=PAPER_TOKENS)
     sizes = model.config.transformer
     return Context(
@@ -289,27 +297,26 @@ def _context(prepared: Prepared, rates: Mapping[str, tuple[float, ...]]) -> Cont
         digest=str(model.checkpoint_digest),
         n_layers=sizes.n_layers,
         is_small=sizes.n_layers == 12 and sizes.dim == 1536,
-        costs=_costs(prepared),
         gate=float(model.embed_anchors.gate.detach()),
         flops_per_evaluation=small.total,
         self_attention_flops_per_evaluation=small.self_attention,
-        entropy_rates=rates or None,
     )
 
 
-def _costs(prepared: Prepared) -> dict[str, ArmCost]:
+def _costs(book: Book, model: SAMAudio, mixtures: Sequence[Mixture], *, arms: Sequence[str]) -> dict[str, ArmCost]:
     """What each arm saves on a mixture of the selection, under a prompt of median length."""
-    n_tokens = _n_tokens(prepared.model, prepared.mixtures)
+    n_tokens = _n_tokens(model, mixtures)
+    baseline_solver = parse_solver(book.arms[book.views.reference].solver)
     found = {}
-    for name in prepared.arms:
-        arm = resolve_arm(prepared.book.arms[name], prepared.model)
+    for name in arms:
+        arm = resolve_arm(book.arms[name], model)
         found[name] = arm_cost(
             name,
-            prepared.model,
+            model,
             arm.solver,
             edits=arm.edits,
-            baseline_solver=parse_solver(prepared.book.arms[prepared.book.views.reference].solver),
-            seconds=prepared.mixtures[0].duration_s,
+            baseline_solver=baseline_solver,
+            seconds=mixtures[0].duration_s,
             text_tokens=n_tokens if arm.text else 0,
         )
     return found

@@ -7,6 +7,7 @@ The rows are the same for pytest and for a command line of one's own: ``add_opti
 from __future__ import annotations
 
 import tempfile
+import textwrap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -206,7 +207,7 @@ def _check_device(name: str) -> None:
         usable = float(torch.ones(1, device=name).add(1.0).item()) == 2.0
         reason = "it computes nothing"
     except Exception as error:  # of whatever type torch or a driver raises
-        usable, reason = False, (str(error) or type(error).__name__).splitlines()[0]
+        usable, reason = False, textwrap.shorten(str(error) or type(error).__name__, 100, placeholder=" …")
     if not usable:
         raise InputError(f"--device {_shown(name)} cannot be used here ({reason}); use cpu, or cuda with CUDA.")
 

@@ -169,12 +169,14 @@ def test_an_interrupt_says_what_is_stored_and_the_same_command_goes_on(number: i
         stderr=subprocess.STDOUT,
         text=True,
     )
-    while rig.n_runs() < 6:
-        assert process.poll() is None
-        time.sleep(0.1)
-    time.sleep(0.5)
-    process.send_signal(number)
-    out, _ = process.communicate(timeout=60)
+    with process:
+        try:
+            while len(rig.stored) < 6 and process.poll() is None:
+                time.sleep(0.1)
+            process.send_signal(number)
+            out, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == pytest.ExitCode.INTERRUPTED, out
     stopped = "stopped: 6 of 18 runs are in runs/store.sqlite; the same command goes on with the other 12"
     assert len([line for line in out.splitlines() if stopped in line]) == 1, out

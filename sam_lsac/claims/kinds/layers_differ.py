@@ -89,4 +89,5 @@ KIND = Kind(
     headline=_headline,
     n_tests=lambda _: 1,
     needs=frozenset({"family"}),
+    watches=True,
 )
