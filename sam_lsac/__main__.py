@@ -17,6 +17,7 @@ from sam_lsac.interventions import entropy_rates
 from sam_lsac.mixtures import load_mixtures
 from sam_lsac.model import load_model
 from sam_lsac.report.compare import compare
+from sam_lsac.report.json import schema_text
 from sam_lsac.runs import measure_entropy
 from sam_lsac.separate import Span
 from sam_lsac.solver import parse_solver
@@ -175,15 +176,21 @@ def _calibrate(options: argparse.Namespace) -> int:
 
 def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("report", help="compare a report with an older one; a flipped verdict is exit code 1")
-    parser.add_argument("new", type=Path, help="report.json of this release")
-    parser.add_argument("--compare", type=Path, required=True, metavar="OLD.json", help="report.json of the last one")
+    parser.add_argument("new", type=Path, nargs="?", metavar="NEW.json", help="report.json of this release")
+    parser.add_argument("--compare", type=Path, metavar="OLD.json", help="report.json of the last one")
+    parser.add_argument("--schema", action="store_true", help="print the JSON Schema of a report.json instead")
     parser.set_defaults(run=_report)
 
 
 def _report(options: argparse.Namespace) -> int:
+    if options.schema:
+        print(schema_text(), end="")
+        return 0
+    if options.new is None or options.compare is None:
+        raise InputError("two reports are needed: python -m sam_lsac report NEW.json --compare OLD.json.")
     comparison = compare(options.compare, options.new)
     print(comparison)
-    return comparison.exit_code
+    return int(comparison.fails("flip"))
 
 
 if __name__ == "__main__":

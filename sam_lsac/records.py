@@ -11,16 +11,17 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from sam_lsac.errors import SamLsacError
 
-__all__ = ["STRICT", "json_schema", "nearest", "read", "unknown"]
+__all__ = ["STRICT", "Extended", "json_schema", "read", "unknown"]
 
 #: The configuration of a record: no key that it does not have, no value that must be converted.
 STRICT: dict[str, Any] = {"extra": "forbid", "strict": True}
@@ -30,6 +31,30 @@ _UNKNOWN_KEY = ("unexpected_keyword_argument", "extra_forbidden")
 _MISSING_KEY = ("missing", "missing_argument", "missing_keyword_only_argument")
 
 T = TypeVar("T")
+
+
+class _WithInfinities:
+    """Lets a number be "inf" or "-inf", which JSON has no number for.
+
+    pydantic calls these two methods by their names where it meets the annotation.
+    """
+
+    words = types.MappingProxyType({"inf": float("inf"), "-inf": float("-inf")})
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_before_validator_function(self._number, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
+        return {"anyOf": [handler(schema), {"enum": list(self.words)}]}
+
+    def _number(self, value: Any) -> Any:
+        return self.words.get(value, value) if isinstance(value, str) else value
+
+
+#: A number that may be infinite, in plain data as the text "inf" or "-inf"; any other `float` there is finite.
+Extended = Annotated[float, _WithInfinities()]
 
 
 def read(kind: type[T], data: object, *, where: str, error: type[SamLsacError], remedy: str = "") -> T:
@@ -61,7 +86,9 @@ def read(kind: type[T], data: object, *, where: str, error: type[SamLsacError], 
         text = json.dumps(data, default=_no_json)
         found: T = _adapter(kind).validate_json(text)
     except pydantic.ValidationError as failed:
-        first = failed.errors(include_url=False)[0]
+        errors = failed.errors(include_url=False)
+        # a key that is spelled wrong is unknown and missing; its own name says more
+        first = next((one for one in errors if one["type"] in _UNKNOWN_KEY), errors[0])
         own = first.get("ctx", {}).get("error")
         if isinstance(own, SamLsacError):
             raise own from None
@@ -124,8 +151,10 @@ def _sentence(kind: Any, failed: Any, *, where: str, remedy: str) -> str:
     if failed["type"] == "literal_error":
         choices = failed["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
         return f"{_place(where, path[:-1])}: {unknown(str(path[-1]) if path else 'value', value, choices)}"
-    wanted = failed["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
-    return f"{_place(where, path)}: must be {wanted}, got {_quoted(value)}{_end(remedy)}"
+    wanted = re.sub(
+        r"^(Value error, |\w+ should )", lambda found: "be " if found[0].endswith(", ") else "", failed["msg"]
+    )
+    return f"{_place(where, path)}: must {wanted}, got {_quoted(value)}{_end(remedy)}"
 
 
 def _is_in_data(part: object) -> bool:

@@ -6,11 +6,11 @@ from itertools import chain
 import pytest
 import torch
 
+from sam_lsac import claims
 from sam_lsac.caching import LSAC, SAM_AUDIO_SMALL, CacheAttention, DeepCache
-from sam_lsac.claims import ArmCost
 from sam_lsac.costs import (
     SIZES,
-    ArmFlops,
+    ArmCost,
     FlopCount,
     arm_cost,
     cache_bytes,
@@ -266,9 +266,8 @@ def test_an_arm_on_the_embedded_checkpoints_own_sizes():
 
 
 def test_costs_are_what_claims_are_judged_by():
-    assert {item.name for item in fields(ArmFlops)} == {item.name for item in fields(ArmCost)}
-    cost = arm_cost("naive-12", "small", Euler(12))
-    assert ArmCost(**{item.name: getattr(cost, item.name) for item in fields(cost)}).flops_saved == 0.25
+    assert claims.ArmCost is ArmCost
+    assert arm_cost("naive-12", "small", Euler(12)).flops_saved == 0.25
 
 
 @pytest.mark.parametrize(("seconds", "limit"), [(10, 1.17), (60, 1.22)])
@@ -309,7 +308,7 @@ class Unknown(Edit):
         (lambda: count_flops("small", edits=[Record(maps=((12, 1),))]), EditError, "layers 0 to 11"),
         (lambda: count_flops("small", edits=[schedule("safe").edit()], solver=Euler(8)), EditError, "made for 16"),
         (lambda: count_flops("small", edits=[DeepCache(interval=2)], solver=Euler(1)), EditError, "one step"),
-        (lambda: count_flops(tiny(n_layers=2), edits=[DeepCache(interval=2)]), EditError, "2 layers have none"),
+        (lambda: count_flops(tiny(n_layers=2), edits=[DeepCache(interval=2)]), EditError, "model of 2 layers has none"),
         (lambda: cache_bytes("small", DeepCache(interval=2), n_frames=0), InputError, "at least 1"),
         (lambda: cache_bytes("small", ZeroAdditive(), n_frames=5), EditError, "keeps nothing"),
         (lambda: ratio_abab(int, int, repeats=2), InputError, "at least 3 pairs"),

@@ -2,7 +2,7 @@
 
 from sam_lsac.caching.baselines import DeepCache
 from sam_lsac.caching.layers import SAM_AUDIO_SMALL, LayerClasses, classify_layers, layer_classes
-from sam_lsac.caching.lsac import LEVELS, LSAC, CacheAttention
+from sam_lsac.caching.lsac import LEVELS, LSAC, CacheAttention, LSACLevel
 
 __all__ = [
     "LEVELS",
@@ -10,6 +10,7 @@ __all__ = [
     "SAM_AUDIO_SMALL",
     "CacheAttention",
     "DeepCache",
+    "LSACLevel",
     "LayerClasses",
     "classify_layers",
     "layer_classes",

@@ -15,11 +15,12 @@ import hashlib
 import json
 import os
 import re
+import reprlib
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from safetensors.torch import save_file
@@ -30,6 +31,7 @@ from sam_lsac.model.config import MDCTConfig, SAMAudioConfig
 from sam_lsac.model.sam_audio import SAMAudio
 from sam_lsac.model.text import T5TextEncoder, load_text_encoder
 from sam_lsac.model.weights import WeightFiles, load_weights
+from sam_lsac.records import STRICT, read
 
 __all__ = ["KNOWN_MODELS", "load_model", "save_checkpoint"]
 
@@ -193,7 +195,7 @@ def _read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CheckpointError(f"{path.parent} has no {path.name}; a checkpoint folder needs it.") from error
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path} is not valid JSON ({error}); restore it from its source.") from error
 
 
@@ -222,20 +224,33 @@ def _weight_files(folder: Path) -> list[Path]:
     raise CheckpointError(f"{folder} has no weights; it needs {_WEIGHTS} or {_META_WEIGHTS} beside {_CONFIG}.")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LayerClassesFile:
+    """``layer_classes.json``: layers by class, and what `calibrate` measured beside them."""
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+    stable: tuple[int, ...]
+    moderate: tuple[int, ...]
+    fast: tuple[int, ...]
+    rates: tuple[float, ...] = ()
+    entropy: tuple[tuple[float, ...], ...] = ()
+    n_mixtures: int = 0
+
+
 def _read_layer_classes(folder: Path, n_layers: int) -> dict[str, list[int]] | None:
     path = folder / _LAYER_CLASSES
     if not path.is_file():
         return None
-    classes = _read_json(path)
-    names = ("stable", "moderate", "fast")
-    if not isinstance(classes, dict) or not set(names) <= set(classes):
-        raise CheckpointError(f'{path} must hold one list of layers for each of "stable", "moderate" and "fast".')
-    layers = [layer for name in names for layer in classes[name]]
-    if sorted(layers) != sorted(set(layers) & set(range(n_layers))):
+    remedy = f"write it with `python -m sam_lsac calibrate --model {folder} --out {path}`"
+    found = read(_LayerClassesFile, _read_json(path), where=str(path), error=CheckpointError, remedy=remedy)
+    classes = {"stable": found.stable, "moderate": found.moderate, "fast": found.fast}
+    layers = sorted(layer for named in classes.values() for layer in named)
+    if layers != list(range(n_layers)):
         raise CheckpointError(
-            f"{path}: each layer may occur once and must lie in 0..{n_layers - 1}, but they are {layers}."
+            f"{path}: must name each of the layers 0 to {n_layers - 1} once, but names {reprlib.repr(layers)}: {remedy}"
         )
-    return {name: list(classes[name]) for name in names}
+    return {name: list(named) for name, named in classes.items()}
 
 
 def _digest(files: list[Path], text_encoder: T5TextEncoder, text_folder: Path) -> str:
