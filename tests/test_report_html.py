@@ -134,8 +134,13 @@ def test_the_caveats_are_boxes_with_our_figures(page, report):
 def test_figures_are_drawn_per_tier_on_both_axes(page):
     labels = [attrs["aria-label"] for tag, attrs in Page(page).tags if tag == "svg"]
     for tier in TIERS:
-        for start in ("|SI-SNR deviation|, dB against layer-steps", "|SI-SNR deviation|, dB against total FLOPs",
-                      "Cohen's d of", "SI-SNR loss, dB against frozen", "Attention entropy of every layer"):  # fmt: skip
+        for start in (
+            "|SI-SNR deviation|, dB against layer-steps",
+            "|SI-SNR deviation|, dB against total FLOPs",
+            "Cohen's d of",
+            "SI-SNR loss, dB against frozen",
+            "Attention entropy of every layer",
+        ):
             assert sum(label.startswith(start) and tier in label for label in labels) == 1, (start, tier)
     assert sum(label.startswith("Self-attention of layer") for label in labels) == 3
     assert sum("over the values of the gate" in label for label in labels) == 2

@@ -98,3 +98,8 @@ class Views:
     caveats: tuple[CaveatRow, ...] = ()
     reference: str = "baseline"
     metric: str = "si_snr"
+
+    def topic(self, claim_id: str) -> str | None:
+        """Return the heading of a claim: that of the longest prefix of its id; None where it has none."""
+        found = [prefix for prefix in self.topics if claim_id.startswith(prefix)]
+        return self.topics[max(found, key=len)] if found else None
