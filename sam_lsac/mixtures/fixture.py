@@ -188,7 +188,7 @@ def load_fixture(
         if whole.digest != entry.sha256:
             raise InputError(
                 f"mixture {entry.id} is not the one of its manifest, though its recordings are; restore the manifests "
-                f"in {MIXTURES_FOLDER} with git checkout, or build them anew with fixtures/build_mixtures.py"
+                f"in {MIXTURES_FOLDER} with git checkout, or build them anew with python -m fixtures.mixing.build"
             )
         plain = sample_rate is None and duration_s is None
         mixtures.append(whole if plain else mix(scene, sample_rate=sample_rate, duration_s=duration_s))
