@@ -228,7 +228,8 @@ class TestCachedMixtures:
             ({"subset": "training"}, "'claims' or 'calibration'"),
             ({"seed": -1}, "seed must lie between"),
             ({"sample_rate": 0}, "0 Hz cannot be"),
-            ({"sample_rate": -8000}, "positive"),
+            ({"sample_rate": -8000}, "-8000 Hz cannot be"),
+            ({"sample_rate": 2**40}, "give one of"),
             ({"duration_s": 6.0}, "choose an excerpt inside it"),
             ({"duration_s": 0.0}, "0.0 s cannot be"),
             ({"duration_s": float("nan")}, "nan s cannot be"),
@@ -350,10 +351,14 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("old", "new", "message"),
         [
-            ("level_difference_db = ", "level_difference_dB = ", "unknown key 'level_difference_dB'; restore"),
-            ("gains_db = [", "gains_db = [0.5, ", "needs two gains"),
-            ("[[mixture]]", "[[mixture]", "not a manifest of mixtures"),
-            ("excerpt_start_s = ", "# excerpt_start_s = ", "not a manifest of mixtures"),
+            (
+                "level_difference_db = ",
+                "level_difference_dB = ",
+                "unknown key 'level_difference_dB': did you mean 'level_difference_db'",
+            ),
+            ("gains_db = [", "gains_db = [0.5, ", r"gains_db: .* at most 2 items.* restore it"),
+            ("[[mixture]]", "[[mixture]", "manifest.toml is no TOML"),
+            ("excerpt_start_s = ", "# excerpt_start_s = ", r"mixture\[0\]: excerpt_start_s is missing"),
             ('target = "speech/', 'target = "elsewhere/', "no manifest .* describes elsewhere"),
             ("noise_seed = 0\n", "noise_seed = 1\n", "noisy-000 is not the one of its manifest"),
         ],
@@ -368,7 +373,7 @@ class TestFiles:
 
     def test_a_missing_manifest_is_named(self, copied: Path) -> None:
         (copied / "cc-by-sa" / "manifest.toml").unlink()
-        with pytest.raises(InputError, match=r"manifest.toml is missing; .* pip install -e"):
+        with pytest.raises(InputError, match=r"manifest.toml is missing; restore it with git checkout"):
             load_mixtures(per_tier=1)
 
 
