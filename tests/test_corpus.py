@@ -28,6 +28,7 @@ from fixtures.corpus.archives import ArchiveError, read_member
 from fixtures.corpus.build import Clip, Corpus, CorpusError, build, clean, main
 from fixtures.corpus.packages import PackageError, Row, decode, fetch, read_manifest
 from fixtures.training.data import VALIDATION_SPEAKERS
+from sam_lsac.errors import InputError
 
 MANIFEST = Path(corpus_module.__file__).with_name("packages.tsv")
 SAMPLE_RATE = 8000
@@ -727,5 +728,26 @@ def test_readers_are_many_of_either_sex_and_each_clip_is_of_its_reader() -> None
 
 def test_manifest_with_other_columns_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "packages.tsv").write_text("path\tsplit\nspeech/a/b.wav\ttrain\n")
-    with pytest.raises(PackageError, match="columns must be"):
+    with pytest.raises(InputError, match="no column 'seconds'; restore the file from git"):
+        read_manifest(tmp_path / "packages.tsv")
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "message"),
+    [
+        ("split", "both", "line 2: unknown split 'both'"),
+        ("seconds", "long", "line 2: could not convert"),
+        ("seconds", "nan", "line 2: seconds: must be a finite number"),
+        ("orig_hz", "8e3", "line 2: invalid literal"),
+        ("path", "speech/a", "'speech/a' of .* is no clip"),
+        ("package", "nameless", "'nameless'.* is no clip"),
+        ("origin", "a/../../b.wav", "is no clip"),
+    ],
+)
+def test_a_row_that_is_no_clip_is_named(tmp_path: Path, column: str, cell: str, message: str) -> None:
+    columns = ["path", "split", "seconds", "orig_hz", "package", "licence", "credit", "origin"]
+    cells = ["speech/a/b.wav", "train", "1.0", "8000", "p 1", "CC0", "Somebody", "p/b.wav"]
+    row = dict(zip(columns, cells, strict=True)) | {column: cell}
+    (tmp_path / "packages.tsv").write_text("\t".join(row) + "\n" + "\t".join(row.values()) + "\n")
+    with pytest.raises(InputError, match=message):
         read_manifest(tmp_path / "packages.tsv")

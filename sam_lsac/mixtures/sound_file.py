@@ -24,11 +24,9 @@ FORMATS = ("WAV", "WAVEX", "RF64", "AIFF", "FLAC", "OGG", "MP3")
 RATES_HZ = (1000, 1_000_000)  # from far below speech to far above ultrasound
 #: The densest that encoders write is digital silence, in FLAC's largest frames of its common subset: 1,170.
 SAMPLES_PER_BYTE = 1500
-UNKNOWN_FRAMES = 2**63 - 1  # as libsndfile gives it for a FLAC that was written to a pipe
 
 _UNKNOWN_BYTES = (0, 2**32 - 1)  # as writers to a pipe leave it, who cannot go back
 _MOST_CHUNKS = 1000
-_BLOCK_SAMPLES = 2**20
 
 
 @contextlib.contextmanager
@@ -45,7 +43,7 @@ def open_sound(path: Path, *, remedy: str) -> Iterator[soundfile.SoundFile]:
     Yields
     ------
     SoundFile
-        At its first frame. ``frames`` is `UNKNOWN_FRAMES` where the file does not say.
+        At its first frame.
 
     Raises
     ------
@@ -85,23 +83,12 @@ def read_channels(path: Path, *, remedy: str) -> tuple[NDArray[np.float64], int]
         As in `open_sound`, and if fewer samples decode than the header says.
     """
     with open_sound(path, remedy=remedy) as file:
-        most = SAMPLES_PER_BYTE * path.stat().st_size // file.channels
-        blocks, n_read = [], 0
-        while block := _next_block(file):
-            blocks.append(block[0])
-            n_read += len(block[0])
-            if n_read > most:  # only where the header does not say; memory grows by what was decoded, no faster
-                raise InputError(f"{path} decodes to more audio than its size allows for; {remedy}")
-        if n_read < file.frames != UNKNOWN_FRAMES:
-            raise InputError(f"{path} is cut short: {n_read} of {file.frames} samples are there; {remedy}")
-        channels = np.concatenate(blocks) if blocks else np.zeros((0, file.channels))
+        if file.seekable():
+            file.seek(0)  # as soundfile.read does: it changes the last bits of what an MP3 decodes to
+        channels: NDArray[np.float64] = file.read(dtype="float64", always_2d=True)
+        if len(channels) < file.frames:
+            raise InputError(f"{path} is cut short: {len(channels)} of {file.frames} samples are there; {remedy}")
         return channels, int(file.samplerate)
-
-
-def _next_block(file: soundfile.SoundFile) -> list[NDArray[np.float64]]:
-    """Decode the next frames, [n, n_channels]; nothing at the end."""
-    block = file.read(max(1, _BLOCK_SAMPLES // file.channels), dtype="float64", always_2d=True)
-    return [block] if len(block) else []
 
 
 def _check(file: soundfile.SoundFile, path: Path, n_bytes: int, *, remedy: str) -> None:
@@ -111,7 +98,7 @@ def _check(file: soundfile.SoundFile, path: Path, n_bytes: int, *, remedy: str) 
     if not RATES_HZ[0] <= file.samplerate <= RATES_HZ[1]:
         raise InputError(f"{path} claims a sample rate of {file.samplerate} Hz, outside {RATES_HZ} Hz; {remedy}")
     n_samples = file.frames * file.channels
-    if file.frames != UNKNOWN_FRAMES and n_samples > SAMPLES_PER_BYTE * n_bytes:
+    if n_samples > SAMPLES_PER_BYTE * n_bytes:  # as also where a FLAC from a pipe does not say, and 2**63 - 1 is given
         raise InputError(f"{path} claims {n_samples} samples, more than {n_bytes} bytes can hold; {remedy}")
     with path.open("rb") as raw:
         missing = _missing_bytes(raw, n_bytes)
