@@ -182,7 +182,7 @@ def separate_file(
 
 
 def _opened(path: Path) -> contextlib.AbstractContextManager[soundfile.SoundFile]:
-    return open_sound(path, remedy="correct the path, or convert the file to WAV or FLAC.")
+    return open_sound(path, remedy="correct the path, or convert it to WAV or FLAC.")
 
 
 def _blocks(path: Path, channel: int | None) -> Iterator[NDArray[np.float64]]:
