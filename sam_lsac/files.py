@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sam_lsac.costs import count_flops
 from sam_lsac.errors import InputError
 from sam_lsac.interventions import Edit
+from sam_lsac.mixtures.sound_file import open_sound
 from sam_lsac.model import SAMAudio
 from sam_lsac.separate import SILENCE_RMS, Span
 from sam_lsac.solver import Euler, Solver
@@ -180,15 +181,8 @@ def separate_file(
     )
 
 
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[soundfile.SoundFile]:
-    if not path.is_file():
-        raise InputError(f"{path} is missing; correct the path.")
-    try:
-        with soundfile.SoundFile(path) as file:
-            yield file
-    except soundfile.SoundFileError as error:
-        raise InputError(f"{path} does not decode as audio ({error}); convert it to WAV or FLAC.") from error
+def _opened(path: Path) -> contextlib.AbstractContextManager[soundfile.SoundFile]:
+    return open_sound(path, remedy="correct the path, or convert it to WAV or FLAC.")
 
 
 def _blocks(path: Path, channel: int | None) -> Iterator[NDArray[np.float64]]:

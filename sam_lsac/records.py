@@ -28,6 +28,7 @@ STRICT: dict[str, Any] = {"extra": "forbid", "strict": True}
 
 _QUOTED = 60  # characters of a wrong value that an error repeats
 _UNKNOWN_KEY = ("unexpected_keyword_argument", "extra_forbidden")
+_SHOULD = re.compile(r"^\w+ should ")  # how pydantic's sentences begin
 _MISSING_KEY = ("missing", "missing_argument", "missing_keyword_only_argument")
 
 T = TypeVar("T")
@@ -86,9 +87,7 @@ def read(kind: type[T], data: object, *, where: str, error: type[SamLsacError], 
         text = json.dumps(data, default=_no_json)
         found: T = _adapter(kind).validate_json(text)
     except pydantic.ValidationError as failed:
-        errors = failed.errors(include_url=False)
-        # a key that is spelled wrong is unknown and missing; its own name says more
-        first = next((one for one in errors if one["type"] in _UNKNOWN_KEY), errors[0])
+        first = _telling(failed.errors(include_url=False))
         own = first.get("ctx", {}).get("error")
         if isinstance(own, SamLsacError):
             raise own from None
@@ -140,21 +139,25 @@ def _no_json(value: object) -> Any:
     raise TypeError(f"a {type(value).__name__} where plain data belongs")
 
 
+def _telling(errors: Sequence[Any]) -> Any:
+    """Return the error to report: an unknown key first, since a key that is missing is often that one, misspelt."""
+    return next((error for error in errors if error["type"] in _UNKNOWN_KEY), errors[0])
+
+
 def _sentence(kind: Any, failed: Any, *, where: str, remedy: str) -> str:
     path = tuple(part for part in failed["loc"] if _is_in_data(part))
     if failed["type"] in _UNKNOWN_KEY:
         place, key = _place(where, path[:-1]), path[-1]
         return f"{place}: {unknown('key', key, _keys(kind, path[:-1]), remedy=remedy)}"
     if failed["type"] in _MISSING_KEY:
-        return f"{_place(where, path[:-1])}: {path[-1]} is missing{_end(remedy or 'add it')}"
+        what = f"item {path[-1]}" if isinstance(path[-1], int) else path[-1]
+        return f"{_place(where, path[:-1])}: {what} is missing{_end(remedy or 'add it')}"
     value = failed["input"]
     if failed["type"] == "literal_error":
         choices = failed["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
         return f"{_place(where, path[:-1])}: {unknown(str(path[-1]) if path else 'value', value, choices)}"
-    wanted = re.sub(
-        r"^(Value error, |\w+ should )", lambda found: "be " if found[0].endswith(", ") else "", failed["msg"]
-    )
-    return f"{_place(where, path)}: must {wanted}, got {_quoted(value)}{_end(remedy)}"
+    wanted = _SHOULD.sub("must ", failed["msg"]).removeprefix("Value error, ")
+    return f"{_place(where, path)}: {wanted}, got {_quoted(value)}{_end(remedy)}"
 
 
 def _is_in_data(part: object) -> bool:

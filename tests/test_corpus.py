@@ -23,13 +23,14 @@ import numpy as np
 import pytest
 from scipy.signal import butter, periodogram, sosfiltfilt
 
-from fixtures import corpus as corpus_module
-from fixtures.archives import ArchiveError, read_member
-from fixtures.corpus import Clip, Corpus, CorpusError, build, clean, main
-from fixtures.packages import PackageError, Row, decode, fetch, read_manifest
-from fixtures.training_data import VALIDATION_SPEAKERS
+from fixtures.corpus import build as corpus_module
+from fixtures.corpus.archives import ArchiveError, read_member
+from fixtures.corpus.build import Clip, Corpus, CorpusError, build, clean, main
+from fixtures.corpus.packages import PackageError, Row, decode, fetch, read_manifest
+from fixtures.training.data import VALIDATION_SPEAKERS
+from sam_lsac.errors import InputError
 
-MANIFEST = Path(corpus_module.__file__).with_name("corpus.tsv")
+MANIFEST = Path(corpus_module.__file__).with_name("packages.tsv")
 SAMPLE_RATE = 8000
 PACKAGE, VERSION = "some-sounds", "1:1.0-1"
 LICENCES = {
@@ -353,7 +354,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         (folder / "voice.wav").write_bytes(content)
         git("add", ".")
         git(*identity, "commit", "--quiet", "-m", "a")
-    monkeypatch.setattr("fixtures.packages._REPOSITORIES", (tmp_path / "hub").as_uri())
+    monkeypatch.setattr("fixtures.corpus.packages._REPOSITORIES", (tmp_path / "hub").as_uri())
     return git("rev-parse", "HEAD~1").strip()
 
 
@@ -551,7 +552,7 @@ def test_read_returns_a_copy(tmp_path: Path, cache: Path) -> None:
 def test_interrupted_first_run_leaves_no_corpus(tmp_path: Path, cache: Path) -> None:
     with pytest.raises(PackageError):
         build([row("low.wav"), row("broken.ogg")], tmp_path / "out", cache=cache, sample_rate=SAMPLE_RATE)
-    with pytest.raises(CorpusError, match=r"no complete corpus.*python fixtures/corpus.py"):
+    with pytest.raises(CorpusError, match=r"no complete corpus.*python -m fixtures.corpus.build"):
         Corpus.open(tmp_path / "out")
 
 
@@ -726,6 +727,27 @@ def test_readers_are_many_of_either_sex_and_each_clip_is_of_its_reader() -> None
 
 
 def test_manifest_with_other_columns_is_an_error(tmp_path: Path) -> None:
-    (tmp_path / "corpus.tsv").write_text("path\tsplit\nspeech/a/b.wav\ttrain\n")
-    with pytest.raises(PackageError, match="columns must be"):
-        read_manifest(tmp_path / "corpus.tsv")
+    (tmp_path / "packages.tsv").write_text("path\tsplit\nspeech/a/b.wav\ttrain\n")
+    with pytest.raises(InputError, match="no column 'seconds'; restore the file from git"):
+        read_manifest(tmp_path / "packages.tsv")
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "message"),
+    [
+        ("split", "both", "line 2: unknown split 'both'"),
+        ("seconds", "long", "line 2: could not convert"),
+        ("seconds", "nan", "line 2: seconds: must be a finite number"),
+        ("orig_hz", "8e3", "line 2: invalid literal"),
+        ("path", "speech/a", "'speech/a' of .* is no clip"),
+        ("package", "nameless", "'nameless'.* is no clip"),
+        ("origin", "a/../../b.wav", "is no clip"),
+    ],
+)
+def test_a_row_that_is_no_clip_is_named(tmp_path: Path, column: str, cell: str, message: str) -> None:
+    columns = ["path", "split", "seconds", "orig_hz", "package", "licence", "credit", "origin"]
+    cells = ["speech/a/b.wav", "train", "1.0", "8000", "p 1", "CC0", "Somebody", "p/b.wav"]
+    row = dict(zip(columns, cells, strict=True)) | {column: cell}
+    (tmp_path / "packages.tsv").write_text("\t".join(row) + "\n" + "\t".join(row.values()) + "\n")
+    with pytest.raises(InputError, match=message):
+        read_manifest(tmp_path / "packages.tsv")

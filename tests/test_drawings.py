@@ -7,10 +7,11 @@ import re
 
 import pytest
 
-from fixtures.draw_embedded import (
+from fixtures.training.draw import (
     CLASSES,
     FOLDER,
     LOGS,
+    RUNS,
     TOO_NEAR,
     draw_entropy,
     draw_training,
@@ -20,7 +21,7 @@ from fixtures.draw_embedded import (
 
 
 @pytest.mark.parametrize(
-    ("figure", "sources"), [("entropy.svg", [CLASSES]), ("training.svg", [FOLDER / name for name in LOGS.values()])]
+    ("figure", "sources"), [("entropy.svg", [CLASSES]), ("training.svg", [RUNS / name for name in LOGS.values()])]
 )
 def test_the_committed_figure_was_drawn_from_the_committed_data(figure, sources) -> None:
     assert f"sha256:{source_digest(sources)}" in (FOLDER / figure).read_text(encoding="utf-8")
@@ -41,7 +42,7 @@ def test_every_layer_has_a_curve_through_all_its_steps(tmp_path) -> None:
 
 
 def test_no_two_runs_share_a_colour(tmp_path) -> None:
-    draw_training({name: FOLDER / log for name, log in LOGS.items()}, tmp_path / "figure.svg")
+    draw_training({name: RUNS / log for name, log in LOGS.items()}, tmp_path / "figure.svg")
     svg = (tmp_path / "figure.svg").read_text(encoding="utf-8")
     marks = re.findall(r'<use xlink:href="#\w+" x="[\d.]+" y="[\d.]+" style="fill: (#\w+)', svg)
     assert len(set(marks)) == len(LOGS)

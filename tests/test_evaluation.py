@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fixtures import evaluate_embedded
-from fixtures.evaluate_embedded import evaluate
+from fixtures.training import evaluate as evaluation
+from fixtures.training.evaluate import evaluate
 from sam_lsac.interventions import ShuffleSpans
 from sam_lsac.mixtures import Mixture, load_mixtures
 from sam_lsac.model import SAMAudio, load_model
@@ -45,7 +45,7 @@ def separated(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
             waves.append(clean + level * noise)
         return np.stack(waves)
 
-    monkeypatch.setattr(evaluate_embedded, "_separate", answer)
+    monkeypatch.setattr(evaluation, "_separate", answer)
     return asked
 
 
@@ -89,7 +89,7 @@ def test_improvement_is_split_by_who_is_asked_for(mixtures, separated) -> None:
 
 def test_one_mixture_a_tier_is_refused(tmp_path, capsys) -> None:
     with pytest.raises(SystemExit):
-        evaluate_embedded.main(["--mixtures-per-tier", "1", "--out", str(tmp_path / "out.json")])
+        evaluation.main(["--mixtures-per-tier", "1", "--out", str(tmp_path / "out.json")])
     assert "must be 2 or more" in capsys.readouterr().err
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fixtures.flow_loss import FlowLoss, log_noise_to_signal
+from fixtures.training.flow_loss import FlowLoss, log_noise_to_signal
 from sam_lsac.mixtures import load_mixtures
 from sam_lsac.model.codec import MDCTCodec
 from sam_lsac.model.config import MDCTConfig

@@ -16,12 +16,13 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fixtures import build_mixtures, mixture_sources
-from fixtures.mixture_plan import PlanningError, plan_mixtures
-from fixtures.mixture_sources import SAMPLE_RATE, Recording, sound_recordings, speech_recordings
-from fixtures.notice import with_audio_credits
-from fixtures.packages import PackageError, Row, read_manifest
-from fixtures.prompts import Prompts
+from fixtures.corpus.packages import PackageError, Row, read_manifest
+from fixtures.corpus.prompts import Prompts
+from fixtures.mixing import build as mixing
+from fixtures.mixing import sources
+from fixtures.mixing.notice import with_audio_credits
+from fixtures.mixing.plan import PlanningError, plan_mixtures
+from fixtures.mixing.sources import SAMPLE_RATE, Recording, sound_recordings, speech_recordings
 from sam_lsac.errors import InputError
 from sam_lsac.mixtures import Mixture, fixture, load_mixtures
 from sam_lsac.mixtures.activity import active_level_db, active_share, active_spans, choose_excerpt
@@ -227,7 +228,8 @@ class TestCachedMixtures:
             ({"subset": "training"}, "'claims' or 'calibration'"),
             ({"seed": -1}, "seed must lie between"),
             ({"sample_rate": 0}, "0 Hz cannot be"),
-            ({"sample_rate": -8000}, "positive"),
+            ({"sample_rate": -8000}, "-8000 Hz cannot be"),
+            ({"sample_rate": 2**40}, "give one of"),
             ({"duration_s": 6.0}, "choose an excerpt inside it"),
             ({"duration_s": 0.0}, "0.0 s cannot be"),
             ({"duration_s": float("nan")}, "nan s cannot be"),
@@ -292,7 +294,7 @@ class TestFiles:
             assert power[: 3000 * 5].sum() > 0.25 * power.sum(), file
 
     def test_clips_are_of_the_test_split_and_licences_permit(self) -> None:
-        rows = {row.origin: row for row in read_manifest(FIXTURES / "corpus.tsv")}
+        rows = {row.origin: row for row in read_manifest(FIXTURES / "corpus" / "packages.tsv")}
         for file, source in SOURCES.items():
             for clip in source.clips:
                 row = rows[clip]
@@ -323,7 +325,7 @@ class TestFiles:
 
     def test_prompts_cover_the_whole_corpus_in_broad_classes(self) -> None:
         prompts = Prompts.read()
-        rows = read_manifest(FIXTURES / "corpus.tsv")
+        rows = read_manifest(FIXTURES / "corpus" / "packages.tsv")
         named = {prompts.of(row.path) for row in rows}
         assert all(prompt == prompt.lower() and len(prompt.split()) == 2 for prompt in named)
         assert 20 <= len(named) <= 32
@@ -349,10 +351,14 @@ class TestFiles:
     @pytest.mark.parametrize(
         ("old", "new", "message"),
         [
-            ("level_difference_db = ", "level_difference_dB = ", "unknown key 'level_difference_dB'; restore"),
-            ("gains_db = [", "gains_db = [0.5, ", "needs two gains"),
-            ("[[mixture]]", "[[mixture]", "not a manifest of mixtures"),
-            ("excerpt_start_s = ", "# excerpt_start_s = ", "not a manifest of mixtures"),
+            (
+                "level_difference_db = ",
+                "level_difference_dB = ",
+                "unknown key 'level_difference_dB': did you mean 'level_difference_db'",
+            ),
+            ("gains_db = [", "gains_db = [0.5, ", r"gains_db: .* at most 2 items.* restore it"),
+            ("[[mixture]]", "[[mixture]", "manifest.toml is no TOML"),
+            ("excerpt_start_s = ", "# excerpt_start_s = ", r"mixture\[0\]: excerpt_start_s is missing"),
             ('target = "speech/', 'target = "elsewhere/', "no manifest .* describes elsewhere"),
             ("noise_seed = 0\n", "noise_seed = 1\n", "noisy-000 is not the one of its manifest"),
         ],
@@ -367,7 +373,7 @@ class TestFiles:
 
     def test_a_missing_manifest_is_named(self, copied: Path) -> None:
         (copied / "cc-by-sa" / "manifest.toml").unlink()
-        with pytest.raises(InputError, match=r"manifest.toml is missing; .* pip install -e"):
+        with pytest.raises(InputError, match=r"manifest.toml is missing; restore it with git checkout"):
             load_mixtures(per_tier=1)
 
 
@@ -645,7 +651,7 @@ def fake_decode(monkeypatch: pytest.MonkeyPatch) -> None:
         seed = int(hashlib.sha256(row.path.encode()).hexdigest()[:8], 16)
         return np.random.default_rng(seed).normal(0.0, 0.1, round(row.seconds * sample_rate)).astype(np.float32)
 
-    monkeypatch.setattr(mixture_sources, "decode", decode)
+    monkeypatch.setattr(sources, "decode", decode)
 
 
 @pytest.mark.usefixtures("fake_decode")
@@ -654,14 +660,14 @@ class TestBuilding:
         licences = {"june_fr__f": "CC-BY-SA-3.0"}
         return [
             make_row(f"speech/{speaker}/{number}.wav", licence=licences.get(speaker, "CC-BY-3.0"))
-            for speaker in mixture_sources.SPEAKERS
+            for speaker in sources.SPEAKERS
             for number in range(n_clips)
         ]
 
     def test_the_same_clips_give_the_same_bytes(self, tmp_path: Path) -> None:
         made = [
             [
-                build_mixtures._encode(one.samples)
+                mixing._encode(one.samples)
                 for one in speech_recordings(self.speech_rows(), tmp_path, n_claims=1, n_calibration=1)
             ]
             for _ in range(2)
@@ -712,7 +718,7 @@ class TestBuilding:
     def test_a_sound_that_the_corpus_lacks_is_named(self, tmp_path: Path) -> None:
         selection = tmp_path / "sounds.toml"
         selection.write_text('[[claims]]\nclip = "env/cow/none.wav"\n')
-        with pytest.raises(PackageError, match=r"names env/cow/none.wav, which corpus.tsv lacks"):
+        with pytest.raises(PackageError, match=r"names env/cow/none.wav, which packages.tsv lacks"):
             sound_recordings([], tmp_path, selection)
 
     def test_too_few_recordings_are_refused(self) -> None:
@@ -722,19 +728,19 @@ class TestBuilding:
     def test_check_compares_and_writes_nothing(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        monkeypatch.setattr(build_mixtures, "MIXTURES_FOLDER", tmp_path / "mixtures")
-        monkeypatch.setattr(build_mixtures, "NOTICE", tmp_path / "NOTICE")
-        monkeypatch.setattr(build_mixtures, "build", lambda cache: {"speech/a.flac": b"1", "NOTICE": b"2"})
+        monkeypatch.setattr(mixing, "MIXTURES_FOLDER", tmp_path / "mixtures")
+        monkeypatch.setattr(mixing, "NOTICE", tmp_path / "NOTICE")
+        monkeypatch.setattr(mixing, "build", lambda cache: {"speech/a.flac": b"1", "NOTICE": b"2"})
         arguments = ["--cache", str(tmp_path)]
-        assert build_mixtures.main([*arguments, "--check"]) == 1
+        assert mixing.main([*arguments, "--check"]) == 1
         assert not (tmp_path / "NOTICE").exists()
-        assert build_mixtures.main(arguments) == 0
-        assert build_mixtures.main([*arguments, "--check"]) == 0
+        assert mixing.main(arguments) == 0
+        assert mixing.main([*arguments, "--check"]) == 0
         (tmp_path / "mixtures" / "speech" / "stray.flac").write_bytes(b"3")
         capsys.readouterr()
-        assert build_mixtures.main([*arguments, "--check"]) == 1
+        assert mixing.main([*arguments, "--check"]) == 1
         assert "differs: speech/stray.flac" in capsys.readouterr().err
-        assert build_mixtures.main(arguments) == 0
+        assert mixing.main(arguments) == 0
         assert not (tmp_path / "mixtures" / "speech" / "stray.flac").exists()
 
     def test_what_the_lead_wrote_into_notice_is_kept(self) -> None:
@@ -746,7 +752,7 @@ class TestBuilding:
 def test_the_manifest_of_a_build_reads_back(tmp_path: Path) -> None:
     names = ("sources", "entries")
     listed = dict(zip(names, (list(SOURCES.values()), ENTRIES), strict=True))
-    text = build_mixtures._write_manifest(listed["sources"], listed["entries"])
+    text = mixing._write_manifest(listed["sources"], listed["entries"])
     (tmp_path / "cc-by-sa").mkdir()
     (tmp_path / "manifest.toml").write_text(text, encoding="utf-8")
     (tmp_path / "cc-by-sa" / "manifest.toml").write_text("source = []\nmixture = []\n", encoding="utf-8")
@@ -766,6 +772,6 @@ def test_recordings_of_a_plan_are_described() -> None:
         clips=("p/c",),
         subset="claims",
     )
-    source = build_mixtures._describe(recording, b"content")
+    source = mixing._describe(recording, b"content")
     assert source.sha256 == hashlib.sha256(b"content").hexdigest()
     assert source.clips == ("p/c",)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -172,14 +173,19 @@ class TestStems:
     @pytest.mark.parametrize(
         ("notes", "message"),
         [
-            ({"prompts": "dog barking"}, "unknown key 'prompts'; the keys are prompt"),
-            ({}, "no prompt; name the target"),
+            ({"prompts": "dog barking"}, "unknown key 'prompts': did you mean 'prompt'"),
+            ({}, "prompt is missing: its keys are prompt, target"),
             ({"prompt": "  "}, "no prompt; name the target"),
             ({"prompt": "a", "target": "voice.wav"}, r"one target \(named voice.wav\)"),
-            ({"prompt": "a", "spans": [[1.0]]}, "cannot be used"),
+            ({"prompt": "a", "spans": [[1.0]]}, r"spans\[0\]: item 1 is missing"),
             ({"prompt": "a", "spans": [[1.0, 9.0]]}, "within 0 to 2.5 s"),
-            ({"prompt": "a", "subset": "test"}, "neither 'claims' nor 'calibration'"),
-            ([1, 2], "cannot be used"),
+            ({"prompt": "a", "subset": "test"}, r"unknown subset 'test': .*claims, calibration"),
+            ([1, 2], "must be an object"),
+            ({"prompt": "a", "group": 5}, "group: must be a valid string, got 5"),
+            ({"prompt": "a", "credits": ["b", 5]}, r"credits\[1\]: must be a valid string, got 5"),
+            ({"prompt": "a", "credits": "b"}, "credits: must be a valid array"),
+            ({"prompt": "a", "tier": "cleann"}, "unknown tier 'cleann': did you mean 'clean'"),
+            ({"prompt": "a", "spans": [[0.0, math.nan]]}, r"spans\[0\]\[1\]: must be a finite number"),
         ],
     )
     def test_notes_that_cannot_be_used_are_named(self, tmp_path: Path, notes: object, message: str) -> None:
@@ -190,7 +196,7 @@ class TestStems:
 
     def test_broken_json_is_named(self, tmp_path: Path) -> None:
         (make_stems(tmp_path, "barks", prompt=None) / "mixture.json").write_text("{")
-        with pytest.raises(InputError, match=r"barks/mixture.json cannot be used"):
+        with pytest.raises(InputError, match=r"barks/mixture.json is no JSON"):
             load_mixtures(tmp_path)
 
     def test_a_mixture_without_notes_beside_others_is_named(self, tmp_path: Path) -> None:
@@ -389,7 +395,7 @@ class TestSounds:
         folder = make_esc50(tmp_path)
         table = folder / "meta" / "esc50.csv"
         table.write_text(table.read_text().replace("category", "class", 1))
-        with pytest.raises(InputError, match=r"esc50.csv has no column 'category'; replace it"):
+        with pytest.raises(InputError, match=r"esc50.csv has no column 'category'; put the corpus's own"):
             load_mixtures(folder, tiers=["env"])
 
     def test_a_missing_table_is_named(self, tmp_path: Path) -> None:

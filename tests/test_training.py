@@ -15,17 +15,17 @@ import soundfile
 import torch
 from scipy.signal import lfilter
 
-from fixtures.corpus import Corpus
-from fixtures.evaluate_embedded import validation_mixtures
-from fixtures.flow_loss import FlowLoss
-from fixtures.grow import kept_channels
-from fixtures.initialise import build_model, fit_codec
-from fixtures.prompts import Prompts
-from fixtures.recipe import Recipe, learning_rate_at
-from fixtures.repitch import repitched
-from fixtures.rooms import room_responses
-from fixtures.train_embedded import _SOLVED, Run, _estimator, _separated, main
-from fixtures.training_data import VALIDATION_SPEAKERS, Examples, Sampler
+from fixtures.corpus.build import Corpus
+from fixtures.corpus.prompts import Prompts
+from fixtures.training.data import VALIDATION_SPEAKERS, Examples, Sampler
+from fixtures.training.evaluate import validation_mixtures
+from fixtures.training.flow_loss import FlowLoss
+from fixtures.training.grow import kept_channels
+from fixtures.training.initialise import build_model, fit_codec
+from fixtures.training.recipe import Recipe, learning_rate_at
+from fixtures.training.repitch import repitched
+from fixtures.training.rooms import room_responses
+from fixtures.training.train import _SOLVED, Run, _estimator, _separated, main
 from sam_lsac.model import load_model
 from sam_lsac.model.checkpoint import save_checkpoint
 from sam_lsac.model.codec import MDCTCodec
@@ -57,7 +57,7 @@ def _denormals() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """A corpus of a few recordings, in the layout that fixtures/corpus.py writes."""
+    """A corpus of a few recordings, in the layout that fixtures/corpus/build.py writes."""
     folder = tmp_path_factory.mktemp("corpus")
     rows, waves, offset = ["path\tkind\tgroup\tsplit\tlicence\tpackage\toffset\tn_samples"], [], 0
     for group, (kind, files) in GROUPS.items():
@@ -167,7 +167,7 @@ def test_only_voices_are_moved_in_pitch_and_only_where_it_is_wanted(
         factors.append(factor)
         return wave
 
-    monkeypatch.setattr("fixtures.training_data.repitched", spy)
+    monkeypatch.setattr("fixtures.training.data.repitched", spy)
     for share, scene, expected in (
         (0.0, "speakers", [0]),
         (0.5, "speakers", range(8, 25)),  # of 32 voices; three standard deviations around a half
@@ -201,7 +201,7 @@ def test_a_gap_silences_a_source_for_a_while_and_its_span_leaves_it_out(corpus: 
 
 
 def test_a_gap_never_takes_all_that_sounds(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fixtures.training_data._gap", lambda n_samples, *_: np.zeros(n_samples, np.float32))
+    monkeypatch.setattr("fixtures.training.data._gap", lambda n_samples, *_: np.zeros(n_samples, np.float32))
     batch = Sampler(corpus, Prompts.read(), n_samples=4000, gaps=1.0).draw(4, (0, 1))
     assert np.all(np.square(batch.target).mean(1) > 0)
 
@@ -232,8 +232,8 @@ def test_sounds_and_voices_change_speed_in_ranges_of_their_own(corpus: Corpus, m
     sampler = Sampler(corpus, Prompts.read(), n_samples=4000, scenes={"speech and sound": 1.0})
     draws = []
     for sounds in (1.0, 1.001):
-        monkeypatch.setattr("fixtures.training_data._VOICE_SPEED", (1.0, 1.0))
-        monkeypatch.setattr("fixtures.training_data._SOUND_SPEED", (sounds, sounds))
+        monkeypatch.setattr("fixtures.training.data._VOICE_SPEED", (1.0, 1.0))
+        monkeypatch.setattr("fixtures.training.data._SOUND_SPEED", (sounds, sounds))
         draws.append(sampler.draw(4, (0, 1)).target)
     np.testing.assert_array_equal(draws[0][:4], draws[1][:4])
     assert not np.any(np.all(draws[0][4:] == draws[1][4:], axis=1))
@@ -260,14 +260,14 @@ def test_as_many_sources_sound_in_a_room_as_are_wanted(
     corpus: Corpus, monkeypatch: pytest.MonkeyPatch, share: float, expected: Sequence[int]
 ) -> None:
     used = []
-    monkeypatch.setattr("fixtures.training_data.oaconvolve", lambda wave, room: used.append(room) or wave)
+    monkeypatch.setattr("fixtures.training.data.oaconvolve", lambda wave, room: used.append(room) or wave)
     Sampler(corpus, Prompts.read(), n_samples=4000, reverberation=share).draw(16, (0, 1))
     assert len(used) in expected
     assert len({len(room) for room in used}) > 1 or not used
 
 
 def test_a_source_is_what_its_room_makes_of_it(corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fixtures.training_data._VOICE_SPEED", (1.0, 1.0))
+    monkeypatch.setattr("fixtures.training.data._VOICE_SPEED", (1.0, 1.0))
     sampler = Sampler(corpus, Prompts.read(), n_samples=4000, scenes={"speakers": 1.0}, reverberation=1.0)
     waves = []
     for room in ([1.0], [0.0, 0.0, 0.0, 1.0]):  # a room without walls, near and far
@@ -322,7 +322,7 @@ def test_what_is_logged_of_a_solve_is_its_first_estimate_its_end_and_its_obedien
         seen.append(final)
         return float(len(seen)), 0.1 * len(seen)
 
-    monkeypatch.setattr("fixtures.train_embedded._separated", spy)
+    monkeypatch.setattr("fixtures.training.train._separated", spy)
     found = run.validate(solve=True, n_mixtures=2)
     assert [found[name] for name in _SOLVED] == [1.0, 2.0, 0.2]
     x1, conditions = run._encode(run.average, run._validation.draw(2, (SMALL.seed, 2)))

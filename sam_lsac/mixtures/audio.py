@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import soundfile
 import soxr
 from numpy.typing import NDArray
 
 from sam_lsac.errors import InputError
+from sam_lsac.mixtures.sound_file import read_channels
 
 __all__ = ["on_grid", "read_wave", "resample"]
 
@@ -18,6 +18,7 @@ __all__ = ["on_grid", "read_wave", "resample"]
 GRID_STEPS = 2.0**20
 
 SHORTEST_S = 0.1
+LOUDEST = 16.0  # times full scale: as far as the grid is exact; what is louder is damaged, or integers in a float file
 SILENCE_RMS = 1e-5  # -100 dB of full scale: below one step of 16 bits
 
 
@@ -26,40 +27,37 @@ def read_wave(path: Path, *, remedy: str = "replace the file or leave it out") -
 
     Parameters
     ----------
-    path : Path
-        Any format that libsndfile reads: WAV, FLAC, OGG, MP3.
-    remedy : str
+    path
+        WAV, AIFF, FLAC, OGG or MP3.
+    remedy
         What the error tells the user to do.
 
     Returns
     -------
-    wave : NDArray[float64], shape [N]
-        The mean of the channels, full scale at 1.
-    sample_rate : int
+    wave
+        The mean of the channels, full scale at 1, `[N]`.
+    sample_rate
         In Hz.
 
     Raises
     ------
     InputError
-        If the file is missing, does not decode, is silent (below -100 dB), shorter than 0.1 s, or holds NaN or infinite
-        samples.
+        If the file is missing, does not decode, is cut short or claims more than it can hold, is silent (below
+        -100 dB), shorter than 0.1 s, or holds NaN or infinite samples.
     """
-    if not path.is_file():
-        raise InputError(f"{path} is missing; {remedy}")
-    try:
-        channels, sample_rate = soundfile.read(path, dtype="float64", always_2d=True)
-    except (soundfile.SoundFileError, OSError) as error:
-        raise InputError(f"{path} does not decode as audio ({error}); {remedy}") from error
+    channels, sample_rate = read_channels(path, remedy=remedy)
     if channels.size == 0:
         raise InputError(f"{path} is empty; {remedy}")
     if not np.isfinite(channels).all():
         raise InputError(f"{path} holds NaN or infinite samples; {remedy}")
+    if np.abs(channels).max() > LOUDEST:
+        raise InputError(f"{path} has samples above {LOUDEST:g} times full scale; {remedy}")
     wave: NDArray[np.float64] = channels.mean(axis=1)
     if wave.size < SHORTEST_S * sample_rate:
         raise InputError(f"{path} lasts less than {SHORTEST_S} s; {remedy}")
     if np.mean(wave**2) < SILENCE_RMS**2:
         raise InputError(f"{path} is silent; {remedy}")
-    return wave, int(sample_rate)
+    return wave, sample_rate
 
 
 def resample(wave: NDArray[np.float64], from_hz: int, to_hz: int) -> NDArray[np.float64]:

@@ -7,23 +7,29 @@ whose recordings are CC-BY-SA. Both name their recordings with SHA-256, and ever
 from __future__ import annotations
 
 import hashlib
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sam_lsac.errors import InputError
 from sam_lsac.mixtures.audio import read_wave
+from sam_lsac.mixtures.boundary import Boundary
 from sam_lsac.mixtures.mixture import Mixture
 from sam_lsac.mixtures.scene import Scene, mix
+from sam_lsac.mixtures.tables import read_toml
+from sam_lsac.records import STRICT, read
 
 __all__ = ["MIXTURES_FOLDER", "Entry", "Source", "load_fixture", "read_manifests"]
 
 MIXTURES_FOLDER = Path(__file__).resolve().parents[2] / "fixtures" / "mixtures"
+RESTORE = "restore it with git checkout, or install the package anew"
+FINITE = STRICT | {"allow_inf_nan": False}
+MOST_DB = 200.0  # beyond what any sound or silence is apart
+LONGEST_S = 3600.0
 MANIFESTS = ("manifest.toml", "cc-by-sa/manifest.toml")
 
 
@@ -47,6 +53,8 @@ class Source:
         The files of the package that it was made of.
     """
 
+    __pydantic_config__: ClassVar[Any] = FINITE
+
     file: str
     sha256: str
     group: str
@@ -55,11 +63,6 @@ class Source:
     credit: str
     package: str
     clips: tuple[str, ...]
-
-    @classmethod
-    def parse(cls, table: Mapping[str, Any], origin: str) -> Self:
-        """Read one ``[[source]]`` of a manifest."""
-        return cls(**_check_keys(cls, {**table, "clips": tuple(table["clips"])}, origin))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +91,8 @@ class Entry:
         Digest of the whole mixture at the recordings' rate.
     """
 
+    __pydantic_config__: ClassVar[Any] = FINITE
+
     id: str
     tier: str
     subset: str
@@ -101,15 +106,29 @@ class Entry:
     excerpt_start_s: float
     sha256: str
 
-    @classmethod
-    def parse(cls, table: Mapping[str, Any], origin: str) -> Self:
-        """Read one ``[[mixture]]`` of a manifest."""
-        gains_db, spans = tuple(table["gains_db"]), tuple(map(tuple, table["spans"]))
-        if len(gains_db) != 2 or any(len(span) != 2 for span in spans):
-            raise InputError(
-                f"{origin} needs two gains and spans [start, end] throughout; restore it with git checkout"
-            )
-        return cls(**_check_keys(cls, {**table, "gains_db": gains_db, "spans": spans}, origin))
+    def __post_init__(self) -> None:
+        if max(map(abs, (*self.gains_db, self.level_difference_db, self.snr_db or 0.0))) > MOST_DB:
+            raise InputError(f"mixture {self.id} has a level beyond {MOST_DB:g} dB; {RESTORE}")
+        if not 0 <= self.noise_seed < 2**32 or not 0.0 <= self.excerpt_start_s <= LONGEST_S:
+            raise InputError(f"mixture {self.id} has a seed or a start of its excerpt out of range; {RESTORE}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """A ``manifest.toml``.
+
+    Parameters
+    ----------
+    source
+        The recordings.
+    mixture
+        What is mixed of them.
+    """
+
+    __pydantic_config__: ClassVar[Any] = FINITE
+
+    source: tuple[Source, ...]
+    mixture: tuple[Entry, ...]
 
 
 def read_manifests(folder: Path = MIXTURES_FOLDER) -> tuple[dict[str, Source], list[Entry]]:
@@ -137,22 +156,22 @@ def read_manifests(folder: Path = MIXTURES_FOLDER) -> tuple[dict[str, Source], l
     for name in MANIFESTS:
         path = folder / name
         if not path.is_file():
-            raise InputError(
-                f"{path} is missing; the cached mixtures are part of the repository, not of a wheel: install "
-                "from a clone with pip install -e, or give a folder of your own"
-            )
-        try:
-            tables = tomllib.loads(path.read_text(encoding="utf-8"))
-            parsed = [Source.parse(table, str(path)) for table in tables["source"]]
-            entries += [Entry.parse(table, str(path)) for table in tables["mixture"]]
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
-            raise InputError(f"{path} is not a manifest of mixtures ({error}); restore it with git checkout") from error
-        sources |= {source.file: source for source in parsed}
+            raise InputError(f"{path} is missing; {RESTORE}, or give a folder of your own")
+        tables = read_toml(path, remedy=RESTORE)
+        found = read(Manifest, tables, where=str(path), error=InputError, remedy=RESTORE)
+        entries += found.mixture
+        sources |= {source.file: source for source in found.source}
     return sources, sorted(entries, key=lambda entry: entry.id)
 
 
 def load_fixture(
-    tier: str, subset: str, *, n_mixtures: int, sample_rate: int | None, duration_s: float | None
+    tier: str,
+    subset: str,
+    *,
+    n_mixtures: int,
+    sample_rate: int | None,
+    duration_s: float | None,
+    follow_outside: bool = False,
 ) -> list[Mixture]:
     """Load the first mixtures of one tier, checked against their digests.
 
@@ -166,6 +185,8 @@ def load_fixture(
         How many.
     sample_rate, duration_s : optional
         As in `sam_lsac.mixtures.scene.mix`.
+    follow_outside
+        As in `load_mixtures`.
 
     Returns
     -------
@@ -181,27 +202,28 @@ def load_fixture(
     chosen = [entry for entry in entries if entry.tier == tier and entry.subset == subset]
     if n_mixtures > len(chosen):
         raise InputError(f"the {tier} tier has {len(chosen)} {subset} mixtures, not {n_mixtures}; ask for fewer")
+    boundary = Boundary(folder=MIXTURES_FOLDER, follow_outside=follow_outside)
     mixtures = []
     for entry in chosen[:n_mixtures]:
-        scene = _stage(entry, sources)
+        scene = _stage(entry, sources, boundary)
         whole = mix(scene)
         if whole.digest != entry.sha256:
             raise InputError(
                 f"mixture {entry.id} is not the one of its manifest, though its recordings are; restore the manifests "
-                f"in {MIXTURES_FOLDER} with git checkout, or build them anew with fixtures/build_mixtures.py"
+                f"in {MIXTURES_FOLDER} with git checkout, or build them anew with python -m fixtures.mixing.build"
             )
         plain = sample_rate is None and duration_s is None
         mixtures.append(whole if plain else mix(scene, sample_rate=sample_rate, duration_s=duration_s))
     return mixtures
 
 
-def _stage(entry: Entry, sources: Mapping[str, Source]) -> Scene:
+def _stage(entry: Entry, sources: Mapping[str, Source], boundary: Boundary) -> Scene:
     """Turn a manifest's mixture into a scene, with its recordings read and checked."""
     missing = [file for file in (entry.target, entry.residual) if file not in sources]
     if missing:
         raise InputError(f"no manifest in {MIXTURES_FOLDER} describes {missing[0]}; restore them with git checkout")
     target, residual = sources[entry.target], sources[entry.residual]
-    waves = (_read_source(target), _read_source(residual))
+    waves = (_read_source(target, boundary), _read_source(residual, boundary))
     return Scene(
         id=entry.id,
         tier=entry.tier,
@@ -220,18 +242,10 @@ def _stage(entry: Entry, sources: Mapping[str, Source]) -> Scene:
     )
 
 
-def _read_source(source: Source) -> tuple[NDArray[np.float64], int]:
+def _read_source(source: Source, boundary: Boundary) -> tuple[NDArray[np.float64], int]:
     """Read a recording after comparing it with its digest."""
-    path = MIXTURES_FOLDER / source.file
+    path = boundary.admit(boundary.folder / source.file)
     remedy = f"restore it with: git checkout -- {path}"
     if path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() != source.sha256:
         raise InputError(f"{path} is not the file that its manifest names (SHA-256 differs); {remedy}")
     return read_wave(path, remedy=remedy)
-
-
-def _check_keys(cls: type, table: dict[str, Any], origin: str) -> dict[str, Any]:
-    """Refuse keys that the dataclass does not know."""
-    unknown = sorted(set(table) - {field.name for field in fields(cls)})
-    if unknown:
-        raise InputError(f"{origin}: unknown key {unknown[0]!r}; restore it with git checkout")
-    return table

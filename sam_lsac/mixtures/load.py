@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from sam_lsac.errors import InputError
+from sam_lsac.mixtures.boundary import Boundary
 from sam_lsac.mixtures.corpora import Clip, find_clips
 from sam_lsac.mixtures.fixture import load_fixture
 from sam_lsac.mixtures.mixture import Mixture
 from sam_lsac.mixtures.pairing import pair_scenes
 from sam_lsac.mixtures.scene import Scene, mix
+from sam_lsac.mixtures.sound_file import RATES_HZ
 from sam_lsac.mixtures.stems import has_stems, stem_scenes
 
 __all__ = ["TIERS", "load_mixtures"]
@@ -33,6 +36,7 @@ def load_mixtures(
     sample_rate: int | None = None,
     duration_s: float | None = None,
     seed: int = 0,
+    follow_outside: bool = False,
 ) -> list[Mixture]:
     """Load mixtures, tier by tier.
 
@@ -57,6 +61,9 @@ def load_mixtures(
         In seconds: an excerpt in which both sources are active; the whole (5 s) when None.
     seed : int
         Of the pairs made from a corpus; the repository's mixtures are fixed.
+    follow_outside
+        Read also files that a table, a manifest or a link in the folder leads out of it to. Leave it False for what
+        comes from elsewhere.
 
     Returns
     -------
@@ -66,43 +73,55 @@ def load_mixtures(
     Raises
     ------
     InputError
-        If an argument is out of range, the folder has none of the layouts or cannot give a tier, or a file is damaged.
+        If an argument is out of range, the folder has none of the layouts or cannot give a tier, a file is damaged or
+        a name leads out of the folder.
     """
     _validate_selection(tiers, per_tier, subset=subset, seed=seed)
     _validate_form(sample_rate, duration_s)
     if source == "embedded":
         fixed = [
-            load_fixture(tier, subset, n_mixtures=per_tier, sample_rate=sample_rate, duration_s=duration_s)
+            load_fixture(
+                tier,
+                subset,
+                n_mixtures=per_tier,
+                sample_rate=sample_rate,
+                duration_s=duration_s,
+                follow_outside=follow_outside,
+            )
             for tier in tiers
         ]
         return [mixture for mixtures in fixed for mixture in mixtures]
     folder = Path(source)
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}; give 'embedded' or a folder with {LAYOUTS}")
-    scenes = _read_folder(folder, tiers, per_tier=per_tier, subset=subset, seed=seed)
+    boundary = Boundary(folder=folder, follow_outside=follow_outside)
+    scenes = _read_folder(boundary, tiers, per_tier=per_tier, subset=subset, seed=seed)
     return [mix(scene, sample_rate=sample_rate, duration_s=duration_s) for scene in scenes]
 
 
-def _read_folder(folder: Path, tiers: Sequence[str], *, per_tier: int, subset: str, seed: int) -> list[Scene]:
+def _read_folder(boundary: Boundary, tiers: Sequence[str], *, per_tier: int, subset: str, seed: int) -> list[Scene]:
     """Recognise the layout of a folder and read it."""
+    folder = boundary.folder
     if has_stems(folder):
-        scenes = stem_scenes(folder, tiers=tiers, per_tier=per_tier, subset=subset)
+        scenes = stem_scenes(folder, tiers=tiers, per_tier=per_tier, subset=subset, boundary=boundary)
         if not scenes and per_tier > 0:
             raise InputError(
                 f'{folder} has no mixture for {subset}; mark some with "subset": "{subset}" in mixture.json'
             )
         return scenes
-    clips = _find_corpora(folder)
-    tiered = [pair_scenes(clips, tier, per_tier=per_tier, subset=subset, seed=seed) for tier in tiers]
+    clips = _find_corpora(boundary)
+    pick = partial(pair_scenes, clips, per_tier=per_tier, subset=subset, seed=seed, boundary=boundary)
+    tiered = [pick(tier) for tier in tiers]
     return [scene for scenes in tiered for scene in scenes]
 
 
-def _find_corpora(folder: Path) -> list[Clip]:
+def _find_corpora(boundary: Boundary) -> list[Clip]:
     """List the recordings of the corpus in this folder, or of all corpora in its subfolders."""
-    clips = find_clips(folder)
+    folder = boundary.folder
+    clips = find_clips(folder, boundary)
     if clips is None:
         children = sorted(child for child in folder.iterdir() if child.is_dir())
-        found = [inside for inside in map(find_clips, children) if inside is not None]
+        found = [inside for child in children if (inside := find_clips(child, boundary)) is not None]
         if not found:
             raise InputError(f"{folder} has no known layout; accepted are {LAYOUTS}")
         clips = [clip for inside in found for clip in inside]
@@ -123,7 +142,7 @@ def _validate_selection(tiers: Sequence[str], per_tier: int, *, subset: str, see
 
 def _validate_form(sample_rate: int | None, duration_s: float | None) -> None:
     """Refuse a rate or a duration that cannot be."""
-    if sample_rate is not None and sample_rate < 1:
-        raise InputError(f"a sample rate of {sample_rate} Hz cannot be; give a positive number, such as 16000")
+    if sample_rate is not None and not RATES_HZ[0] <= sample_rate <= RATES_HZ[1]:
+        raise InputError(f"a sample rate of {sample_rate} Hz cannot be; give one of {RATES_HZ} Hz, such as 16000")
     if duration_s is not None and not 0.0 < duration_s < float("inf"):
         raise InputError(f"a duration of {duration_s} s cannot be; give a positive number, such as 2.0")

@@ -176,8 +176,13 @@ def _validate(mixture: Mixture) -> None:
             )
         if not np.isfinite(wave).all():
             raise InputError(f"{name}: a source holds NaN or infinite samples; repair it or leave it out")
+    if not 0.0 <= mixture.excerpt_start_s < float("inf"):
+        raise InputError(f"{name}: an excerpt cannot start at {mixture.excerpt_start_s} s; give seconds from the start")
     if mixture.sample_rate < 1:
         raise InputError(f"{name}: a sample rate of {mixture.sample_rate} Hz cannot be; give a positive number")
+    texts = (mixture.id, mixture.tier, mixture.group, *mixture.credits)
+    if isinstance(mixture.credits, str) or not all(isinstance(text, str) for text in texts):
+        raise InputError(f"{name}: names, group and credits must be text, credits a tuple of it; convert them")
     for prompt in (mixture.prompt, mixture.residual_prompt):
         if prompt is not None and not prompt.strip():
             raise InputError(f"{name}: a prompt is empty; name the source, such as 'man speaking'")

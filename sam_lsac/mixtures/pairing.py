@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from sam_lsac.errors import InputError
 from sam_lsac.mixtures.activity import active_spans
 from sam_lsac.mixtures.audio import read_wave, resample
+from sam_lsac.mixtures.boundary import Boundary
 from sam_lsac.mixtures.corpora import PROMPTS, Clip
 from sam_lsac.mixtures.scene import NOISY_SNR_DB, Scene, balance
 
@@ -29,7 +30,9 @@ CALIBRATION_PERIOD = 7
 Pair = tuple[Clip, Clip]  # target, residual
 
 
-def pair_scenes(clips: Sequence[Clip], tier: str, *, per_tier: int, subset: str, seed: int) -> list[Scene]:
+def pair_scenes(
+    clips: Sequence[Clip], tier: str, *, per_tier: int, subset: str, seed: int, boundary: Boundary
+) -> list[Scene]:
     """Pair recordings for one tier.
 
     Parameters
@@ -44,6 +47,8 @@ def pair_scenes(clips: Sequence[Clip], tier: str, *, per_tier: int, subset: str,
         ``claims`` or ``calibration``.
     seed : int
         Of the order, the level differences and the noise.
+    boundary
+        Where the recordings may lie.
 
     Returns
     -------
@@ -65,7 +70,7 @@ def pair_scenes(clips: Sequence[Clip], tier: str, *, per_tier: int, subset: str,
     if not pairs and per_tier > 0:
         needs = "sounds, such as ESC-50 or FSD50K" if tier == "env" else "a man and a woman, such as LibriSpeech"
         raise InputError(f"these recordings give no {tier} mixture for {subset}; add {needs}, or ask for other tiers")
-    return [_stage(pair, tier, number=number, seed=seed) for number, pair in enumerate(pairs)]
+    return [_stage(pair, tier, number=number, seed=seed, boundary=boundary) for number, pair in enumerate(pairs)]
 
 
 def _take_turns(clips: Sequence[Clip], seed: int) -> list[Clip]:
@@ -121,9 +126,9 @@ def _all_pairs(first: Sequence[Clip], second: Sequence[Clip]) -> Iterator[Pair]:
         yield first[number % len(first)], second[(number + number // period) % len(second)]
 
 
-def _stage(pair: Pair, tier: str, *, number: int, seed: int) -> Scene:
+def _stage(pair: Pair, tier: str, *, number: int, seed: int, boundary: Boundary) -> Scene:
     """Read a pair, bring it to one rate and length, and draw the level difference."""
-    recordings = [read_wave(clip.path) for clip in pair]
+    recordings = [read_wave(boundary.admit(clip.path)) for clip in pair]
     sample_rate = min(rate for _, rate in recordings)
     waves = [_trim(resample(wave, rate, sample_rate), sample_rate) for wave, rate in recordings]
     n_samples = max(wave.size for wave in waves)

@@ -14,32 +14,55 @@ A stem called ``mixture`` is taken for the sum and left out.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from sam_lsac.errors import InputError
 from sam_lsac.mixtures.audio import read_wave
+from sam_lsac.mixtures.boundary import Boundary
 from sam_lsac.mixtures.scene import Scene
+from sam_lsac.mixtures.tables import read_json, read_text
+from sam_lsac.records import STRICT, read
 
 __all__ = ["AUDIO_SUFFIXES", "has_stems", "stem_scenes"]
 
 AUDIO_SUFFIXES = frozenset({".wav", ".flac", ".ogg", ".mp3"})
-DEFAULTS: dict[str, Any] = {
-    "prompt": None,
-    "target": "target",
-    "residual_prompt": None,
-    "spans": None,
-    "group": None,
-    "credits": (),
-    "tier": "user",
-    "subset": "claims",
-}
 NOTES = ("mixture.json", "prompt.txt")
+
+_MOST_BYTES = 2**16  # of notes about one mixture
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notes:
+    """What stands in ``mixture.json``.
+
+    Parameters
+    ----------
+    prompt, residual_prompt, group, credits
+        As in `Mixture`; the group is the prompt when None.
+    target
+        Name of the target's file, or of it without its suffix.
+    spans
+        As (start, end), in seconds; found by the energy detector when None.
+    tier, subset
+        What the mixture is for.
+    """
+
+    __pydantic_config__: ClassVar[Any] = STRICT | {"allow_inf_nan": False}
+
+    prompt: str
+    target: str = "target"
+    residual_prompt: str | None = None
+    spans: tuple[tuple[float, float], ...] | None = None
+    group: str | None = None
+    credits: tuple[str, ...] = ()
+    tier: Literal["clean", "noisy", "env", "user"] = "user"
+    subset: Literal["claims", "calibration"] = "claims"
 
 
 def has_stems(folder: Path) -> bool:
@@ -47,7 +70,7 @@ def has_stems(folder: Path) -> bool:
     return any((child / name).is_file() for child in _subfolders(folder) for name in NOTES)
 
 
-def stem_scenes(folder: Path, *, tiers: Sequence[str], per_tier: int, subset: str) -> list[Scene]:
+def stem_scenes(folder: Path, *, tiers: Sequence[str], per_tier: int, subset: str, boundary: Boundary) -> list[Scene]:
     """Read the mixtures of a folder of stems.
 
     Parameters
@@ -60,6 +83,8 @@ def stem_scenes(folder: Path, *, tiers: Sequence[str], per_tier: int, subset: st
         At most so many of each tier, by name.
     subset : str
         ``claims``, which is the default, or ``calibration``.
+    boundary
+        Where files may lie.
 
     Returns
     -------
@@ -76,29 +101,29 @@ def stem_scenes(folder: Path, *, tiers: Sequence[str], per_tier: int, subset: st
     for child in _subfolders(folder):
         if not _stems(child) and not any((child / name).exists() for name in NOTES):
             continue
-        notes = _read_notes(child)
-        tier = notes["tier"]
-        if notes["subset"] == subset and tier in (*tiers, "user") and taken[tier] < per_tier:
+        notes = _read_notes(child, boundary)
+        tier = notes.tier
+        if notes.subset == subset and tier in (*tiers, "user") and taken[tier] < per_tier:
             taken[tier] += 1
-            scenes.append(_read_scene(child, notes))
+            scenes.append(_read_scene(child, notes, boundary))
     return scenes
 
 
-def _read_scene(folder: Path, notes: dict[str, Any]) -> Scene:
+def _read_scene(folder: Path, notes: Notes, boundary: Boundary) -> Scene:
     """Read one mixture's stems: the target, and the sum of the others."""
     stems = _stems(folder)
-    targets = [stem for stem in stems if notes["target"] in (stem.name, stem.stem)]
+    targets = [stem for stem in stems if notes.target in (stem.name, stem.stem)]
     others = [stem for stem in stems if stem not in targets and stem.stem != "mixture"]
     if len(targets) != 1 or not others:
         raise InputError(
-            f"{folder} needs one target (named {notes['target']}) and another stem, "
+            f"{folder} needs one target (named {notes.target}) and another stem, "
             f"as {', '.join(sorted(AUDIO_SUFFIXES))}; "
             "add target.wav and residual.wav, or name the target's file in mixture.json"
         )
-    target, sample_rate = read_wave(targets[0])
+    target, sample_rate = read_wave(boundary.admit(targets[0]))
     residual = np.zeros_like(target)
     for path in others:
-        wave, other_rate = read_wave(path)
+        wave, other_rate = read_wave(boundary.admit(path))
         if other_rate != sample_rate or wave.size != target.size:
             raise InputError(
                 f"{path} has {wave.size} samples at {other_rate} Hz, {targets[0].name} {target.size} at {sample_rate} "
@@ -107,39 +132,34 @@ def _read_scene(folder: Path, notes: dict[str, Any]) -> Scene:
         residual += wave
     return Scene(
         id=folder.name,
-        tier=notes["tier"],
+        tier=notes.tier,
         target=target,
         residual=residual,
         sample_rate=sample_rate,
-        prompt=notes["prompt"],
-        residual_prompt=notes["residual_prompt"],
-        group=notes["group"] or notes["prompt"],
-        credits=tuple(notes["credits"]),
-        spans=notes["spans"],
+        prompt=notes.prompt,
+        residual_prompt=notes.residual_prompt,
+        group=notes.group or notes.prompt,
+        credits=notes.credits,
+        spans=notes.spans,
     )
 
 
-def _read_notes(folder: Path) -> dict[str, Any]:
-    """Read ``mixture.json`` or ``prompt.txt``, check it, and fill in what it leaves open."""
+def _read_notes(folder: Path, boundary: Boundary) -> Notes:
+    """Read ``mixture.json`` or ``prompt.txt``."""
     path = next((folder / name for name in NOTES if (folder / name).is_file()), None)
     if path is None:
         raise InputError(
             f"{folder} has neither mixture.json nor prompt.txt; write what names the target into prompt.txt"
         )
-    try:
-        text = path.read_text(encoding="utf-8")
-        notes = DEFAULTS | (json.loads(text) if path.suffix == ".json" else {"prompt": text.strip()})
-        if notes["spans"] is not None:
-            notes["spans"] = tuple((float(start), float(end)) for start, end in notes["spans"])
-    except (ValueError, TypeError) as error:
-        raise InputError(f"{path} cannot be used ({error}); its keys are {', '.join(DEFAULTS)}") from error
-    unknown = sorted(set(notes) - set(DEFAULTS))
-    if unknown:
-        raise InputError(f"{path}: unknown key {unknown[0]!r}; the keys are {', '.join(DEFAULTS)}")
-    if not isinstance(notes["prompt"], str) or not notes["prompt"].strip():
+    keys = f"its keys are {', '.join(item.name for item in fields(Notes))}"
+    boundary.admit(path)
+    if path.suffix == ".json":
+        described = read_json(path, remedy=keys, most_bytes=_MOST_BYTES)
+        notes = read(Notes, described, where=str(path), error=InputError, remedy=keys)
+    else:
+        notes = Notes(prompt=read_text(path, remedy="write the prompt anew", most_bytes=_MOST_BYTES).strip())
+    if not notes.prompt.strip():
         raise InputError(f"{path} has no prompt; name the target, such as: dog barking")
-    if notes["subset"] not in ("claims", "calibration"):
-        raise InputError(f"{path}: subset {notes['subset']!r} is neither 'claims' nor 'calibration'; correct it")
     return notes
 
 
