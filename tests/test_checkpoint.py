@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import ClassVar
 
 import huggingface_hub
 import pytest
 import torch
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from tiny_models import conditions, config_dict, is_weight_normed, model, text_encoder, write_meta_checkpoint
 
@@ -170,7 +173,16 @@ def test_the_digest_follows_everything_that_is_computed_with_and_nothing_else(sa
 
 @pytest.mark.parametrize(
     "content",
-    [[1], {"stable": [0]}, {"stable": [0], "moderate": [0], "fast": []}, {"stable": [2], "moderate": [], "fast": []}],
+    [
+        [1],
+        {"stable": [0]},
+        {"stable": [0], "moderate": [0], "fast": []},
+        {"stable": [2], "moderate": [], "fast": []},
+        *(
+            {"stable": [], "moderate": [], "fast": junk}
+            for junk in ([-1], [0.0], [True], ["0"], [None], [[0]], [{}], None, 0, "01", {"0": 0}, [10**30])
+        ),
+    ],
 )
 def test_malformed_layer_classes_are_refused(saved, content):
     (saved[0] / "layer_classes.json").write_text(json.dumps(content))
@@ -219,7 +231,7 @@ def test_safetensors_are_read_too_and_preferred(metas, layout):
         ("transformer", {"n_head": 2}, "transformer: unknown key 'n_head'.*'n_heads'"),
         ("transformer", {"n_layers": 3}, "Missing"),
         ("transformer", {"dim": 30}, "multiple of n_heads"),
-        ("audio_codec", {"kind": "flac"}, "'flac' is unknown"),
+        ("audio_codec", {"kind": "flac"}, "unknown kind 'flac': choose from dacvae, mdct"),
     ],
 )
 def test_options_that_this_version_cannot_reproduce_are_refused(metas, key, value, message):
@@ -250,6 +262,201 @@ def test_a_damaged_configuration_is_a_clear_error(metas, content, message):
     (metas[0] / "config.json").write_bytes(content.encode("latin-1"))
     with pytest.raises(CheckpointError, match=message):
         load_model(metas[0])
+
+
+# --- Hostile and damaged configurations. The file is read as the one of a stranger.
+
+
+EMBEDDED = json.loads((Path(__file__).parents[1] / "fixtures/embedded/checkpoint/config.json").read_text())
+
+
+def places(value, path=()):
+    """The path of every value in plain data, but of the first two items alone of a list."""
+    yield path
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from places(inner, (*path, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value[:2]):
+            yield from places(inner, (*path, index))
+
+
+def replaced(value, path, junk):
+    """A copy of plain data with another value at a path."""
+    if not path:
+        return junk
+    copy = list(value) if isinstance(value, list) else dict(value)
+    copy[path[0]] = replaced(copy[path[0]], path[1:], junk) if path[1:] else junk
+    return copy
+
+
+def nested(depth):
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        *(("transformer", "n_heads", value) for value in (0, -1, 10**6, 2.0, "8", True, None, [8])),
+        *(("transformer", "n_layers", value) for value in (0, 10**6, 10**30)),
+        *(("transformer", "max_positions", value) for value in (0, 10**9)),
+        *(("transformer", "norm_eps", value) for value in (0, -1e-5, 1e-300, 1e300)),
+        *(("transformer", "dim", value) for value in (0, -32, 10**9, 32.5)),
+        *(("transformer", "ffn_dim_multiplier", value) for value in (0, -1, 1e9)),
+        *(("transformer", name, 10**9) for name in ("ffn_exp", "multiple_of", "out_channels", "in_channels")),
+        *(("transformer", name, "mish") for name in ("non_linearity", "t_block_non_linearity")),
+        *(("transformer", "qk_norm", value) for value in (0, 1, "true")),
+        *(("text_encoder", "max_length", value) for value in (0, -1, 10**9, 3.5)),
+        *(("text_encoder", "pad_mode", value) for value in ("never", True)),
+        *(("text_encoder", "name", value) for value in (5, None, ["a"])),
+        *(("audio_codec", "sample_rate", value) for value in (0, -8000, 48, 10**9)),
+        *(("audio_codec", name, 1e39) for name in ("mean", "std")),
+        *(("audio_codec", "std", value) for value in (0, -1.0)),
+        *(
+            ("audio_codec", "encoder_rates", value)
+            for value in ([], [1, 1920], [2] * 99, [0, 8, 10, 12], 1920, [-2, 960])
+        ),
+        *(("audio_codec", "codebook_dim", value) for value in (-1, 10**9)),
+        *(("audio_codec", "decoder_dim", value) for value in (0, 95)),
+        *((None, name, value) for name in ("in_channels", "video_dim", "anchor_embedding_dim") for value in (0, 10**9)),
+        *((None, "num_anchors", value) for value in (2, -1)),
+        *(
+            (None, name, value)
+            for name in ("transformer", "text_encoder", "audio_codec")
+            for value in (5, [], "", False)
+        ),
+        (None, "vision_encoder", [1]),
+    ],
+)
+def test_a_value_of_another_type_or_beyond_its_bounds_is_an_error_with_its_key_and_a_remedy(part, key, value):
+    config = config_dict()
+    (config if part is None else config[part])[key] = value
+    with pytest.raises(CheckpointError) as caught:
+        SAMAudioConfig.from_dict(config)
+    assert key in str(caught.value)
+    assert "restore config.json" in str(caught.value) or "choose from" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("scale", [value] + [1.0] * 31) for value in (0, -1, 1e-30, 1e39, True, "1")),
+        *(("mean", [value] + [0.0] * 31) for value in (1e39, -1e39, None)),
+        *(("floor", value) for value in (0, -1e-6, 1e-60, 2)),
+        *(("shape_power", value) for value in (-0.1, 1.1)),
+        *(("hop_length", value) for value in (0, 10**6)),
+        *(("gain_widths", value) for value in ([], [0] * 24, [-1, 65], [64, 65], [1.5])),
+    ],
+)
+def test_statistics_and_sizes_of_the_transform_codec_have_bounds(key, value):
+    config = {
+        **config_dict(out_channels=192),
+        "audio_codec": {"kind": "mdct", "gain_widths": [2] * 16, "hop_length": 64},
+    }
+    config["transformer"]["out_channels"], config["in_channels"] = 96, 288
+    SAMAudioConfig.from_dict(config)  # as it stands it is fine
+    config["audio_codec"][key] = value
+    with pytest.raises(CheckpointError, match=rf"{key}.*restore config\.json"):
+        SAMAudioConfig.from_dict(config)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"out_channels": 6}, "out_channels = 6, but 4 codec channels need 8"),
+        ({"context_dim": 64}, "context_dim = 64 must be transformer.dim = 32"),
+        ({"dim": 36, "n_heads": 4, "context_dim": 36}, "dim / n_heads = 9"),
+        (
+            {"max_positions": 10**6, "dim": 2048, "n_heads": 8, "context_dim": 2048},
+            "max_positions = 1000000 is too many",
+        ),
+    ],
+)
+def test_sizes_that_do_not_fit_each_other_are_refused(change, message):
+    with pytest.raises(CheckpointError, match=message):
+        SAMAudioConfig.from_dict(config_dict(**change))
+
+
+@pytest.mark.parametrize("value", [10**5000, nested(5000)], ids=["digits", "levels"])
+@pytest.mark.parametrize(
+    "path", [("transformer", "dim"), ("audio_codec", "kind"), ("vision_encoder",), ("in_channels",)]
+)
+def test_a_value_that_python_itself_cannot_show_is_refused_too(path, value):
+    with pytest.raises(CheckpointError, match=r"^config\.json: .*restore config\.json"):
+        SAMAudioConfig.from_dict(replaced(config_dict(), path, value))
+
+
+def test_the_released_sizes_lie_within_the_bounds():
+    for dim, n_heads, n_layers in ((1536, 12, 12), (2048, 16, 16), (2816, 22, 22)):
+        sizes = {"dim": dim, "n_heads": n_heads, "n_layers": n_layers, "context_dim": dim}
+        config = SAMAudioConfig.from_dict({"transformer": sizes, "vision_encoder": {"dim": 1024}})
+        assert (config.transformer.dim, config.audio_codec.hop_length, config.video_dim) == (dim, 1920, 1024)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[" * 100_000 + b"]" * 100_000, "nested too deeply"),
+        (b'{"transformer": ' + b"[" * 500 + b"]" * 500 + b"}", "transformer|recursion"),
+        (b'{"in_channels": NaN}', "NaN is no number of JSON"),
+        (b'{"in_channels": -Infinity}', "-Infinity is no number of JSON"),
+        (b'{"in_channels": \x00}', "not valid JSON"),
+        (b'{"in_channels": 24\x00', "not valid JSON"),
+        (b"\xff\xfe{}", "not valid JSON"),
+        (b'{"in_channels": 1' + b"0" * 5000 + b"}", "not valid JSON"),
+        (b'{"text_encoder": {"name": "\\ud800"}}', "cannot be read"),
+        (b"", "not valid JSON"),
+    ],
+)
+def test_what_is_no_json_object_is_refused_with_the_files_name(metas, content, message):
+    (metas[0] / "config.json").write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"(?s)config\.json.*({message})"):
+        load_model(metas[0])
+
+
+def test_an_enormous_file_is_refused_unread(metas):
+    with (metas[0] / "config.json").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(CheckpointError, match="larger than"):
+        load_model(metas[0])
+
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(-(10**400), 10**400)
+    | st.floats(allow_nan=True, allow_infinity=True)
+    | st.text(st.characters(), max_size=20)
+    | st.sampled_from([10**9, 10**4000, 1e308, -0.0, "\x00", "\ud800", "../..", "/", "mdct", nested(90), nested(900)])
+)
+JUNK = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(), max_size=9), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize("config", [EMBEDDED, config_dict()], ids=["embedded", "meta"])
+def test_any_junk_in_a_configuration_is_read_or_refused_within_two_seconds(config):
+    every = [path for path in places(config) if path]
+
+    @settings(max_examples=600, deadline=2000, derandomize=True, database=None)
+    @given(st.sampled_from(every), JUNK)
+    def check(path, junk):
+        try:
+            found = SAMAudioConfig.from_dict(replaced(config, path, junk))
+        except CheckpointError:
+            return
+        assert isinstance(found, SAMAudioConfig)
+        assert found.transformer.n_layers <= 512
+
+    check()
 
 
 # --- Names and the hub.

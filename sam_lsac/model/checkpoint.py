@@ -12,14 +12,13 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import json
 import os
 import re
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from safetensors.torch import save_file
@@ -27,9 +26,11 @@ from torch import nn
 
 from sam_lsac.errors import CheckpointError
 from sam_lsac.model.config import MDCTConfig, SAMAudioConfig
+from sam_lsac.model.json_files import read_json, write_json
 from sam_lsac.model.sam_audio import SAMAudio
 from sam_lsac.model.text import T5TextEncoder, load_text_encoder
 from sam_lsac.model.weights import WeightFiles, load_weights
+from sam_lsac.records import STRICT, read
 
 __all__ = ["KNOWN_MODELS", "load_model", "save_checkpoint"]
 
@@ -49,6 +50,7 @@ _WEIGHTS = "model.safetensors"
 _META_WEIGHTS = "checkpoint.pt"
 _LAYER_CLASSES = "layer_classes.json"
 _TEXT_ENCODER = "text_encoder"
+_RECALIBRATE = "write it anew with `python -m sam_lsac calibrate`, or remove it"
 _EMBEDDED = Path(__file__).resolve().parents[2] / "fixtures" / "embedded" / "checkpoint"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -125,13 +127,13 @@ def save_checkpoint(model: SAMAudio, folder: str | os.PathLike[str], *, dtype: t
     if model.text_encoder is not None:
         config["text_encoder"]["name"] = _TEXT_ENCODER  # the checkpoint then needs nothing from elsewhere
         model.text_encoder.save(folder / _TEXT_ENCODER)
-    _write_json(folder / _CONFIG, config)
+    write_json(folder / _CONFIG, config)
     new = folder / f"{_WEIGHTS}.new"
     save_file(state, new, metadata={"format": "pt"})
     shutil.copymode(folder / _CONFIG, new)  # safetensors lets nobody else read it
     new.replace(folder / _WEIGHTS)
     if model.layer_classes is not None:
-        _write_json(folder / _LAYER_CLASSES, model.layer_classes)
+        write_json(folder / _LAYER_CLASSES, model.layer_classes)
 
 
 def _find(name: str, revision: str | None) -> Path:
@@ -188,26 +190,12 @@ def _nearest(name: str) -> str:
     return f" Did you mean {short[near[0]]!r}?" if near else f" Known names: {', '.join(KNOWN_MODELS)}."
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path.parent} has no {path.name}; a checkpoint folder needs it.") from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is not valid JSON ({error}); restore it from its source.") from error
-
-
-def _write_json(path: Path, content: Any) -> None:
-    new = path.with_name(f"{path.name}.new")
-    new.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    new.replace(path)
-
-
 def _read_config(folder: Path) -> SAMAudioConfig:
-    content = _read_json(folder / _CONFIG)
+    path = folder / _CONFIG
+    content = read_json(path)
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"{folder / _CONFIG} must hold one JSON object.")
-    return SAMAudioConfig.from_dict(content)
+        raise CheckpointError(f"{path} must hold one JSON object; restore it from the checkpoint's source.")
+    return SAMAudioConfig.from_dict(content, where=str(path))
 
 
 def _weight_files(folder: Path) -> list[Path]:
@@ -222,20 +210,33 @@ def _weight_files(folder: Path) -> list[Path]:
     raise CheckpointError(f"{folder} has no weights; it needs {_WEIGHTS} or {_META_WEIGHTS} beside {_CONFIG}.")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LayerClasses:
+    """Layers, from 0, by how much their attention changes; a checkpoint's file may say more, such as how fast."""
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+    stable: tuple[int, ...]
+    moderate: tuple[int, ...]
+    fast: tuple[int, ...]
+
+
 def _read_layer_classes(folder: Path, n_layers: int) -> dict[str, list[int]] | None:
     path = folder / _LAYER_CLASSES
     if not path.is_file():
         return None
-    classes = _read_json(path)
-    names = ("stable", "moderate", "fast")
-    if not isinstance(classes, dict) or not set(names) <= set(classes):
-        raise CheckpointError(f'{path} must hold one list of layers for each of "stable", "moderate" and "fast".')
-    layers = [layer for name in names for layer in classes[name]]
+    content = read_json(path)
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path} must hold one JSON object; {_RECALIBRATE}.")
+    known = {key: value for key, value in content.items() if key in _LayerClasses.__dataclass_fields__}
+    classes = read(_LayerClasses, known, where=str(path), error=CheckpointError, remedy=_RECALIBRATE)
+    layers = [*classes.stable, *classes.moderate, *classes.fast]
     if sorted(layers) != sorted(set(layers) & set(range(n_layers))):
         raise CheckpointError(
-            f"{path}: each layer may occur once and must lie in 0..{n_layers - 1}, but they are {layers}."
+            f"{path}: each layer may occur once and must lie in 0..{n_layers - 1}, but they are {layers!r:.80}; "
+            f"{_RECALIBRATE}."
         )
-    return {name: list(classes[name]) for name in names}
+    return {name: list(getattr(classes, name)) for name in ("stable", "moderate", "fast")}
 
 
 def _digest(files: list[Path], text_encoder: T5TextEncoder, text_folder: Path) -> str:
