@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from tiny_models import conditions, config_dict, is_weight_normed, model, text_encoder, write_meta_checkpoint
 
-from sam_lsac.errors import CheckpointError
-from sam_lsac.model import SAMAudio, load_model, save_checkpoint
+from sam_lsac.errors import CheckpointError, ModelError
+from sam_lsac.model import SAMAudio, checkpoint, load_model, save_checkpoint
 from sam_lsac.model.checkpoint import KNOWN_MODELS
 from sam_lsac.model.config import MDCTConfig, SAMAudioConfig
 from sam_lsac.model.text import T5TextEncoder
@@ -116,13 +116,14 @@ def test_a_type_holds_for_the_transformer_and_not_for_codec_and_text(saved, dtyp
     assert (velocity(loaded) - exact).norm() / exact.norm() < 2e-2
 
 
-def test_a_text_encoder_from_elsewhere_is_saved_with_the_checkpoint(saved, tmp_path):
+def test_a_text_encoder_from_the_hub_is_saved_with_the_checkpoint(saved, tmp_path, hub):
     folder, built = saved
-    (folder / "text_encoder").rename(tmp_path / "elsewhere")
+    hub.answer = (folder / "text_encoder").rename(tmp_path / "elsewhere")
     config = json.loads((folder / "config.json").read_text())
-    config["text_encoder"]["name"] = str(tmp_path / "elsewhere")
+    config["text_encoder"]["name"] = "someone/t5-tiny"
     (folder / "config.json").write_text(json.dumps(config))
     loaded = load_model(folder)
+    assert [name for name, _ in hub.calls] == ["someone/t5-tiny"]
     save_checkpoint(loaded, tmp_path / "copy")
     again = load_model(tmp_path / "copy")
     assert again.config.text_encoder.name == "text_encoder"
@@ -150,10 +151,11 @@ def test_all_files_of_a_checkpoint_can_be_read_by_the_same_people(saved, tmp_pat
     assert {path.stat().st_mode for path in files} == {(tmp_path / "plain").stat().st_mode}
 
 
-def test_the_digest_follows_everything_that_is_computed_with_and_nothing_else(saved, monkeypatch):
+def test_the_digest_follows_everything_that_is_computed_with_and_nothing_else(saved):
     folder, _ = saved
     digest = load_model(folder).checkpoint_digest
     (folder / "notes.txt").write_text("nothing")
+    (folder / "text_encoder" / "pytorch_model.bin").write_bytes(b"not read beside safetensors")
     (folder / "layer_classes.json").unlink()
     assert load_model(folder).checkpoint_digest == digest
     seen = {digest}
@@ -166,9 +168,68 @@ def test_the_digest_follows_everything_that_is_computed_with_and_nothing_else(sa
     seen.add(load_model(folder).checkpoint_digest)
     text_encoder(seed=1).save(folder / "text_encoder")
     seen.add(load_model(folder).checkpoint_digest)
-    monkeypatch.setattr(T5TextEncoder, "commit", "0123abc")  # as of an encoder from the hub
+    tokenizer = json.loads((folder / "text_encoder/tokenizer_config.json").read_text())
+    (folder / "text_encoder/tokenizer_config.json").write_text(json.dumps(tokenizer | {"eos_token": "<pad>"}))
     seen.add(load_model(folder).checkpoint_digest)
     assert len(seen) == 5
+
+
+def test_two_loads_of_one_folder_are_bit_equal_and_draw_nothing(saved):
+    before = torch.get_rng_state()
+    one, other = load_model(saved[0]), load_model(saved[0])
+    assert torch.equal(torch.get_rng_state(), before)
+    assert one.checkpoint_digest == other.checkpoint_digest
+    assert one.state_dict().keys() == other.state_dict().keys()
+    for name, value in one.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+
+
+def test_one_weight_of_the_text_encoder_makes_another_checkpoint(saved):
+    folder, _ = saved
+    digest = load_model(folder).checkpoint_digest
+    path = folder / "text_encoder/model.safetensors"
+    for name, weight in load_file(path).items():
+        changed = weight.clone()
+        changed.view(-1)[-1] += 1e-3
+        save_file(load_file(path) | {name: changed}, path, metadata={"format": "pt"})
+        assert digest != (digest := load_model(folder).checkpoint_digest), name
+
+
+def test_a_hub_encoder_counts_by_its_files(saved, tmp_path, hub):
+    folder, _ = saved
+    hub.answer = (folder / "text_encoder").rename(tmp_path / "elsewhere")
+    config = json.loads((folder / "config.json").read_text())
+    config["text_encoder"]["name"] = "t5-tiny"
+    (folder / "config.json").write_text(json.dumps(config))
+    digest = load_model(folder).checkpoint_digest
+    assert load_model(folder).checkpoint_digest == digest
+    text_encoder(seed=1).save(tmp_path / "elsewhere")
+    assert load_model(folder).checkpoint_digest != digest
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "model.safetensors", "text_encoder/config.json", "text_encoder/model.safetensors"]
+)
+@pytest.mark.parametrize("change", ["written", "replaced", "removed"])
+def test_a_file_that_changes_while_it_is_loaded_is_refused(saved, monkeypatch, name, change):
+    path = saved[0] / name
+    fill_buffers = checkpoint._fill_buffers
+
+    def change_it(*args):  # after the weights are read, before the digest is taken
+        fill_buffers(*args)
+        path.replace(path.with_suffix(".old"))
+        if change != "removed":
+            path.write_bytes(path.with_suffix(".old").read_bytes())
+        if change == "written":
+            path.write_bytes(path.read_bytes() + b" ")
+
+    monkeypatch.setattr(checkpoint, "_fill_buffers", change_it)
+    if name.startswith("text_encoder"):  # those are read after it
+        monkeypatch.setattr(checkpoint, "_fill_buffers", fill_buffers)
+        eval_ = T5TextEncoder.eval
+        monkeypatch.setattr(T5TextEncoder, "eval", lambda self: change_it(torch.nn.Module(), None) or eval_(self))
+    with pytest.raises(CheckpointError, match=f"{path.name} changed while it was loaded; load it again"):
+        load_model(saved[0])
 
 
 @pytest.mark.parametrize(
@@ -482,6 +543,13 @@ def test_a_missing_folder_is_not_looked_for_on_the_hub(tmp_path, hub):
     assert not hub.calls
 
 
+@pytest.mark.parametrize("name", ["a\0b", "x" * 5000, "/" + "x" * 5000, "~nobody-of-this-name/model", "a/..", ""])
+def test_a_name_that_no_folder_can_have_is_refused(name, hub):
+    hub.answer = ValueError("not a repository id")
+    with pytest.raises(CheckpointError):
+        load_model(name)
+
+
 def test_a_file_is_not_a_checkpoint_folder(saved):
     with pytest.raises(CheckpointError, match="is a file; give the checkpoint folder"):
         load_model(saved[0] / "model.safetensors")
@@ -560,3 +628,38 @@ def test_offline_mode_is_respected(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(CheckpointError, match=r"'facebook/sam-audio-small' is not a folder.*hf auth login"):
         load_model("facebook/sam-audio-small")
+
+
+# --- Devices and types.
+
+
+@pytest.mark.parametrize(
+    "device", ["x", "", "meta", "xla", "cpu:1", "cuda:99", "CPU", "cuda:-1", "vulkan", "cuda:x", torch.device("meta")]
+)
+def test_a_device_that_is_not_here_is_an_error_before_anything_is_read(device, tmp_path):
+    with pytest.raises(ModelError, match=r'There is no device .* here; give one of: "cpu"'):
+        load_model(tmp_path / "nothing", device=device)
+
+
+@pytest.mark.parametrize("device", [None, 3.5, ["cpu"], 99])
+def test_what_is_no_device_at_all_is_an_error_too(device):
+    with pytest.raises(ModelError, match="There is no device"):
+        load_model("embedded", device=device)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="is about a machine without CUDA")
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", torch.device("cuda")])
+def test_cuda_is_refused_where_there_is_none(device):
+    with pytest.raises(ModelError, match="install the PyTorch that fits"):
+        load_model("embedded", device=device)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cpu:0", torch.device("cpu")])
+def test_the_processor_is_always_here(saved, device):
+    assert load_model(saved[0], device=device).proj.weight.device.type == "cpu"
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64, torch.float8_e4m3fn, "float32"])
+def test_a_type_that_nothing_computes_in_is_refused(saved, dtype):
+    with pytest.raises(ModelError, match=r"none that the model runs in; give torch\.float32"):
+        load_model(saved[0], dtype=dtype)
