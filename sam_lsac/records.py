@@ -118,7 +118,7 @@ def unknown(what: str, name: object, known: Iterable[str], *, remedy: str = "") 
 
 def nearest(name: object, known: Iterable[str]) -> str | None:
     """Return the known name that is spelled most like ``name``, or None where none is close."""
-    found = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
+    found = difflib.get_close_matches(name if isinstance(name, str) else "", list(known), n=1, cutoff=0.5)
     return found[0] if found else None
 
 
@@ -153,11 +153,14 @@ def _sentence(kind: Any, failed: Any, *, where: str, remedy: str) -> str:
         what = f"item {path[-1]}" if isinstance(path[-1], int) else path[-1]
         return f"{_place(where, path[:-1])}: {what} is missing{_end(remedy or 'add it')}"
     value = failed["input"]
+    if failed["type"] == "json_invalid":  # of texts and depths that Python's parser lets through
+        return f"{where}: cannot be read ({failed['ctx']['error']}){_end(remedy)}"
     if failed["type"] == "literal_error":
         choices = failed["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
         return f"{_place(where, path[:-1])}: {unknown(str(path[-1]) if path else 'value', value, choices)}"
-    wanted = _SHOULD.sub("must ", failed["msg"]).removeprefix("Value error, ")
-    return f"{_place(where, path)}: {wanted}, got {_quoted(value)}{_end(remedy)}"
+    said = failed["msg"].removeprefix("Value error, ")
+    wanted = _SHOULD.sub("", said) if _SHOULD.match(said) else f"be {said}"
+    return f"{_place(where, path)}: must {wanted}, got {_quoted(value)}{_end(remedy)}"
 
 
 def _is_in_data(part: object) -> bool:
@@ -180,7 +183,10 @@ def _end(remedy: str) -> str:
 
 
 def _quoted(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, a list of thousands of levels
+        return f"a {type(value).__name__} too long to show"
     return text if len(text) <= _QUOTED else f"{text[: _QUOTED - 1]}…"
 
 

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from sam_lsac.errors import InputError, ModelError
+from sam_lsac.finite import StepWatch, check_decoded, check_given
 from sam_lsac.interventions import Attachment, Edit, attach
 from sam_lsac.mixtures.audio import resample
 from sam_lsac.model import Conditions, SAMAudio
@@ -89,7 +90,7 @@ def separate(
     InputError
         If the wave, rate, prompt, spans, seed or noise cannot be used.
     ModelError
-        If the model is not sam_lsac's own class.
+        If the model is not sam_lsac's own class, or a state or the output is not finite.
     EditError
         If an edit does not fit the model or the solver, or had no effect.
 
@@ -154,7 +155,10 @@ def solve_batch(
     Raises
     ------
     InputError
-        If the noise has another shape than the conditions, or the state does not lie on the solver's grid.
+        If the noise has another shape than the conditions or is not finite, the mixture's latents are not finite, or
+        the state does not lie on the solver's grid.
+    ModelError
+        If a state is not finite; the step is in the message.
     EditError
         If an edit does not fit, acts before the state, or had no effect.
     """
@@ -163,6 +167,8 @@ def solve_batch(
         raise InputError(
             f"The noise, and a state, must be {list(shape)} as the conditions are; the noise is {list(noise.shape)}."
         )
+    check_given(noise, conditions.audio_features)
+    watch = StepWatch(on_step)
     start = SolverState(x=noise.to(conditions.audio_features.device)) if state is None else state
     with torch.inference_mode():
         with attach(
@@ -174,7 +180,8 @@ def solve_batch(
         ) as attachment:
             # inside the block, so that what is edited is not computed in vain
             velocity = PreparedVelocity(model, conditions)
-            latents = solver.solve(velocity, start, on_step=on_step)
+            latents = solver.solve(velocity, start, on_step=watch)
+        watch.check(solver.name)
         if on_leave is not None:
             on_leave(attachment)
     return latents
@@ -216,6 +223,11 @@ def decode(model: SAMAudio, latents: Tensor, *, seeds: Sequence[int]) -> tuple[T
     -------
     tuple of Tensor
         Waves of target and residual, [B, T * hop] each.
+
+    Raises
+    ------
+    ModelError
+        If they are not finite.
     """
     codec = model.audio_codec
     stacked = torch.cat(latents.float().chunk(2, dim=2)).transpose(1, 2)  # [2 B, C, T]
@@ -225,6 +237,7 @@ def decode(model: SAMAudio, latents: Tensor, *, seeds: Sequence[int]) -> tuple[T
         message = torch.stack(drawn, dim=1).flatten(0, 1).to(latents.device)  # [2 B, bits]
     with torch.inference_mode():
         target, residual = codec.decode(stacked, message)[:, 0].chunk(2)
+        check_decoded(target, residual)
     return target, residual
 
 
