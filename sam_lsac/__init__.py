@@ -25,23 +25,28 @@ from sam_lsac.interventions import (
 from sam_lsac.mixtures import Mixture, load_mixtures
 from sam_lsac.model import load_model
 from sam_lsac.separate import Separation, separate
-from sam_lsac.solver import AB2, Euler, Midpoint
+from sam_lsac.solver import AB2, AB3, EPSS, Euler, Heun, Midpoint, Points, Sway
 
 __all__ = [
     "AB2",
+    "AB3",
+    "EPSS",
     "LSAC",
     "CacheAttention",
     "DeepCache",
     "Euler",
     "FreezeSelfAttention",
+    "Heun",
     "HijackGate",
     "LayerClasses",
     "Midpoint",
     "Mixture",
+    "Points",
     "Record",
     "SamLsacError",
     "Separation",
     "ShuffleSpans",
+    "Sway",
     "UniformCrossAttention",
     "ZeroAdditive",
     "ZeroCrossAttention",

@@ -65,7 +65,9 @@ def _add_separate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         metavar=("SIGN", "START", "END"),
         help="seconds in which the target is active (+) or not (-), such as + 0.5 1.2; may be repeated",
     )
-    parser.add_argument("--solver", default="euler:16", help="euler:N, midpoint:N or ab2:N steps (default %(default)s)")
+    parser.add_argument(
+        "--solver", default="euler:16", help="method:STEPS or method:STEPS@GRID, such as midpoint:16 or euler:7@epss"
+    )
     parser.add_argument("--lsac", choices=tuple(LEVELS), help="cache the attention of layers that settle early")
     parser.add_argument("--cache-mb", type=float, help="most megabytes that the cached matrices may take")
     parser.add_argument("--channels", choices=CHANNELS, default="each", help="separate each channel, or their mean")

@@ -29,7 +29,7 @@ _LABELS = frozenset({"mixture", "tier", "group", "excerpt_s"})
 #: The modules whose source decides what a run computes, below the package's folder.
 _NUMERICAL = (
     "model",
-    "solver.py",
+    "solver",
     "interventions",
     "caching",
     "separate.py",
