@@ -190,8 +190,8 @@ class GridSolver(Solver):
         return plain if isinstance(self.grid, Uniform) else f"{plain}@{self.grid.name}"
 
     def step_key(self, step: int) -> Hashable:
-        """The method and where the step begins and ends; what it looks back at are steps before it."""
-        return type(self), self.points[step - 1], self.points[step]
+        """The method and where the step ends; where it begins, and what it looks back at, the steps before decide."""
+        return type(self), self.points[step]
 
     def _time(self, state: SolverState) -> float:
         return float(self.points[state.step])

@@ -87,8 +87,8 @@ class Fitted(Solver):
         )
 
     def step_key(self, step: int) -> Hashable:
-        """Where the step begins, and its weights."""
-        return type(self), self.points[step - 1], self.points[step], self.weights[step - 1]
+        """Where the step ends, and its weights."""
+        return type(self), self.points[step], self.weights[step - 1]
 
 
 def advance(x: Tensor, velocities: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
