@@ -130,20 +130,21 @@ def test_velocities_that_are_all_equal_need_one_evaluation():
 
 
 class TestSearch:
-    def test_the_ranking_is_exact_where_velocities_do_not_depend_on_the_state(self):
+    @pytest.mark.parametrize("reference", [Euler(8), Midpoint(8)])
+    def test_the_ranking_is_exact_where_velocities_do_not_depend_on_the_state(self, reference):
         """Then the solver evaluates what the reference did, and the matrix knows all."""
         draw = torch.Generator().manual_seed(3)
-        spectrum = torch.randn(9, 2, DIM, generator=draw, dtype=torch.float64)
+        spectrum = torch.randn(17, 2, DIM, generator=draw, dtype=torch.float64)
 
         def velocity(t, x):
-            return spectrum[round(8 * t)].sum(dim=0) * torch.ones_like(x)
+            return spectrum[round(16 * t)].sum(dim=0) * torch.ones_like(x)
 
-        known = Fitter(Euler(8), velocity, torch.randn(2, DIM, generator=draw, dtype=torch.float64))
+        known = Fitter(reference, velocity, torch.randn(2, DIM, generator=draw, dtype=torch.float64))
         errors = {(1, *rest): known.fit((1, *rest)).error for rest in itertools.combinations(range(2, 9), 2)}
         residuals = dict.fromkeys(errors, 0.0)
         wanted, states = {}, {}
         x0 = known._targets[0]
-        final = Euler(8).solve(velocity, x0, on_step=wanted.__setitem__)
+        final = reference.solve(velocity, x0, on_step=wanted.__setitem__)
         for nodes in errors:
             known.fit(nodes).solver.solve(velocity, x0, on_step=states.__setitem__)
             for step, end in enumerate((*nodes[1:], 9), start=1):
