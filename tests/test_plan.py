@@ -246,7 +246,7 @@ class TestDigests:
         other.checkpoint_digest = "known"
         assert checkpoint_digest(other) == "known"
 
-    @pytest.mark.parametrize("part", ["model/text.py", "solver.py", "interventions/edit.py", "caching/lsac.py"])
+    @pytest.mark.parametrize("part", ["model/text.py", "solver/adams.py", "interventions/edit.py", "caching/lsac.py"])
     def test_the_code_version_follows_the_numerical_modules(self, tmp_path, monkeypatch, part):
         self.check(tmp_path, monkeypatch, part, same=False)
 
@@ -355,7 +355,7 @@ class TestArms:
     @pytest.mark.parametrize(
         "row",
         [
-            {"solver": "heun:16"},
+            {"solver": "rk4:16"},
             {"solver": "euler:0"},
             {"edits": ({"kind": "Nothing"},)},
             {"edits": ({"kind": "FreezeSelfAttention", "layers": "slow", "step": 4},)},

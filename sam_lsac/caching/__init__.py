@@ -3,6 +3,7 @@
 from sam_lsac.caching.baselines import DeepCache
 from sam_lsac.caching.layers import SAM_AUDIO_SMALL, LayerClasses, classify_layers, layer_classes
 from sam_lsac.caching.lsac import LEVELS, LSAC, CacheAttention, LSACLevel
+from sam_lsac.caching.wrapped import WrappedSolve
 
 __all__ = [
     "LEVELS",
@@ -12,6 +13,7 @@ __all__ = [
     "DeepCache",
     "LSACLevel",
     "LayerClasses",
+    "WrappedSolve",
     "classify_layers",
     "layer_classes",
 ]

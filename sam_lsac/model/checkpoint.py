@@ -52,7 +52,6 @@ _WEIGHTS = "model.safetensors"
 _META_WEIGHTS = "checkpoint.pt"
 _LAYER_CLASSES = "layer_classes.json"
 _TEXT_ENCODER = "text_encoder"
-_RECALIBRATE = "write it anew with `python -m sam_lsac calibrate`, or remove it"
 _EMBEDDED = Path(__file__).resolve().parents[2] / "fixtures" / "embedded" / "checkpoint"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 

@@ -41,7 +41,7 @@ NUMERICAL = (
     "runs/compute.py",
     "runs/execute.py",
     "separate.py",
-    "solver.py",
+    "solver",
 )
 _ANEW = "make the plan anew with plan(...)"
 
