@@ -2,7 +2,7 @@
 
     python examples/attach_to_metas_class.py in.wav "man speaking" out/
 
-needs Meta's package (github.com/facebookresearch/sam-audio) and access to the checkpoint on its hub page. The edits find
+needs Meta's package (facebookresearch/sam-audio) and access to the checkpoint on its hub page. The edits find
 their modules by name, so they fit any class of the same structure; inside the ``with`` block the layers that settled
 keep their attention matrices, and on leaving it the model is what it was before, bit by bit.
 """

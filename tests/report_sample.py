@@ -8,7 +8,6 @@ import numpy as np
 
 from sam_lsac.claims import ArmCost, Book, Context, Ledger, Verdict, judge, load_claims
 from sam_lsac.claims.claim import Arm
-from sam_lsac.claims.views import CaveatRow, Sounds, Sweep, Views
 from sam_lsac.report import AttentionMap, Environment, Extras, NoiseFloor, Player, Report, build_report
 from tests.claim_worlds import rows_of
 
@@ -40,40 +39,6 @@ GRID = {
     for step in (2, 4, 6, 8, 10, 12, 14)
 }
 SCALES = {"si_snr": 1.0, "si_snri": 1.0, "sar": 0.8, "stoi": 0.02, "pesq": 0.08}
-
-
-VIEWS = Views(
-    topics={
-        "DP": "Conditioning: two pathways for text",
-        "SS": "Convergence: layers settle at different rates",
-        "GH": "The span gate",
-        "LS": "Acceleration: layer-selective attention caching",
-        "FL": "Cost of the model",
-    },
-    sounds=Sounds(per_tier=2, arms=("baseline", "lsac-balanced", "naive-12")),
-    sweep=Sweep(metrics=("block_ratio/mean", "si_snr")),
-    caveats=(
-        CaveatRow(title="One evaluation", known="It is no solve.", missing="Not counted.", figures="evaluation"),
-        CaveatRow(
-            title="Naive truncation is not matched in total FLOPs", known="Equal layer-steps are not equal FLOPs.",
-            missing="Not run.", figures="unmatched", arms=("lsac-balanced",), rivals=("naive-12",), claims=("LS1",),
-        ),
-        CaveatRow(
-            title="A ceiling", known="The rest remains.", missing="Not run.", figures="ceiling",
-            arms=("lsac-balanced",),
-        ),
-        CaveatRow(
-            title="A p value that is not significant shows nothing", known="So there are equivalence tests.",
-            missing="Not run.", figures="equivalence", rivals=("naive-14", "naive-12", "naive-10"),
-            claims=("SS1", "LS6", "LS7", "LS9"),
-        ),
-        CaveatRow(
-            title="Another default", known="The default is midpoint.", missing="Not run.", figures="solvers",
-            arms=("lsac-balanced", "lsac-balanced-midpoint", "lsac-balanced-ab2"),
-        ),
-        CaveatRow(title="Noise", known="There is a watermark.", missing="Not measured.", figures="noise-floor"),
-    ),
-)  # fmt: skip
 
 
 def simulated_ledger(book: Book, *, n: int = 24, seed: int = 0, only: tuple[str, ...] | None = None) -> Ledger:
@@ -203,27 +168,15 @@ def quick_book() -> Book:
     """Return bench/claims.toml with few bootstrap draws."""
     book = load_claims(CLAIMS)
     quick = replace(book.settings, bootstrap_resamples=199)
-    return replace(
-        book, settings=quick, claims=tuple(replace(claim, settings=quick) for claim in book.claims), views=VIEWS
-    )
+    return replace(book, settings=quick, claims=tuple(replace(claim, settings=quick) for claim in book.claims))
 
 
 @cache
 def simulated_verdicts(*, seed: int = 0) -> tuple[Verdict, ...]:
-    """Return a verdict on every claim, with a status for each tier that its findings are of."""
+    """Return a verdict on every claim."""
     book = quick_book()
     ledger, context = simulated_ledger(book, seed=seed), simulated_context()
-    return tuple(with_tiers(judge(claim, ledger, context)) for claim in book.claims)
-
-
-def with_tiers(verdict: Verdict) -> Verdict:
-    """Return the verdict with the worst status of each tier's findings, where these are of several tiers."""
-    order = ("supported", "inconclusive", "refuted")
-    found: dict[str, str] = {}
-    for one in verdict.findings:
-        if one.tier and one.status:
-            found[one.tier] = max(found.get(one.tier, "supported"), one.status, key=order.index)
-    return replace(verdict, tiers=found if len(found) > 1 else {})
+    return tuple(judge(claim, ledger, context) for claim in book.claims)
 
 
 @cache

@@ -171,6 +171,18 @@ def test_every_form_shows_the_same_claims_first_and_folds_the_same(read, name):
     assert found.in_order
 
 
+@pytest.mark.parametrize("form", [terminal_text, to_markdown, to_html], ids=["terminal", "markdown", "html"])
+def test_a_note_stands_with_the_claims_that_it_is_about(form):
+    (note,) = BOOK.views.notes.values()
+    begins = " ".join(note.split()[:6])
+    context = simulated_context()
+    for verdicts, shown in ((selection("all"), 1), (selection("one claim"), 0)):
+        ledger = simulated_ledger(BOOK, n=3)
+        report = build_report(BOOK, verdicts, ledger, context, environment=simulated_environment(context))
+        text = html.unescape(" ".join(form(replace(report, tables=Tables())).split()))
+        assert text.count(begins) == shown
+
+
 def test_the_sample_has_tiers_of_every_sign():
     """Otherwise the test above could not see that two are swapped."""
     tiers = [dict(one.tiers) for one in simulated_verdicts()]

@@ -18,7 +18,6 @@ from tests.claim_worlds import rows_of
 from tests.report_sample import (
     GRID,
     TIERS,
-    VIEWS,
     quick_book,
     simulated_context,
     simulated_environment,
@@ -143,18 +142,18 @@ def test_the_table_of_arms_holds_what_claims_test_in_the_metric_of_the_views(rep
         "lsac-safe", "lsac-balanced", "lsac-aggressive", "naive-14", "naive-12", "naive-10", "deepcache-2",
         "deepcache-3", "deepcache-4", "lsac-balanced-midpoint", "lsac-balanced-ab2",
     ]  # fmt: skip
-    by_stoi = built([], simulated_ledger(BOOK, n=3), book=replace(BOOK, views=replace(VIEWS, metric="stoi")))
+    by_stoi = built([], simulated_ledger(BOOK, n=3), book=replace(BOOK, views=replace(BOOK.views, metric="stoi")))
     assert [row.arm for row in by_stoi.tables.arms] == [
         "zero-additive", "zero-cross-attention", "uniform-cross-attention",
     ]  # fmt: skip
-    without_curve = built([], simulated_ledger(BOOK, n=3), book=replace(BOOK, views=replace(VIEWS, sweep=Sweep())))
+    without_curve = built([], simulated_ledger(BOOK, n=3), book=replace(BOOK, views=replace(BOOK.views, sweep=Sweep())))
     assert without_curve.tables.gate == ()
     assert "gate-open" in [row.arm for row in without_curve.tables.arms]
 
 
 def test_everything_is_compared_with_the_reference_of_the_views():
     """Another reference moves the speakers' table and the freeze curves, and nothing else is said of the first."""
-    views = replace(VIEWS, reference="naive-12", caveats=())
+    views = replace(BOOK.views, reference="naive-12", caveats=())
     report = built([], simulated_ledger(BOOK, n=3), book=replace(BOOK, views=views))
     assert (report.reference, report.reference_solver) == ("naive-12", "euler:12")
     assert report.tables.speakers == ()  # no claim compares with it

@@ -95,6 +95,8 @@ class Views:
     ----------
     topics
         Heading of the claims whose ids begin with a prefix.
+    notes
+        By the same prefixes, what a reader of those claims must know; shown under their table.
     sounds, maps, freezing, sweep
     caveats
         Statements about the method, in the order in which they are shown.
@@ -107,6 +109,7 @@ class Views:
     __pydantic_config__: ClassVar[Any] = STRICT
 
     topics: Mapping[str, str] = field(default_factory=_nothing)
+    notes: Mapping[str, str] = field(default_factory=_nothing)
     sounds: Sounds = field(default_factory=Sounds)
     maps: Maps = field(default_factory=Maps)
     freezing: Freezing = field(default_factory=Freezing)
@@ -144,6 +147,7 @@ def read_views(table: Any, *, arms: Collection[str], claims: Collection[str]) ->
         _check(row.claims, f"caveats[{index}].claims", "claim", claims)
     for place, names in shown.items():
         _check(names, place, "arm", arms)
+    _check(views.notes, "notes", "topic", views.topics)
     _check_metrics(views)
     _check_counts(views)
     return views

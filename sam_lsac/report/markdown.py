@@ -23,6 +23,7 @@ def to_markdown(report: Report) -> str:
         parts.append(INTERVALS)
     for topic, rows in report.topics.items():
         parts += [f"## {_cell(topic)}", _table(COLUMNS, map(_claim, rows))]
+        parts += [_cell(report.notes[topic])] if topic in report.notes else []
     if report.judged:
         reasons = [
             f"- **{_cell(row.id)}**, {row.verdict.status}: {_cell(row.verdict.reason)}{_expected(row)}"

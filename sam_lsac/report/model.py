@@ -67,6 +67,8 @@ class Contents:
         Of the ledger.
     caveats
         What is true of the method whatever the verdicts are.
+    notes
+        What a reader of a topic's claims must know, by heading; shown with the topic's table.
     alpha, margin_db
         Level of each family of tests, and margin of equivalence.
     tiers
@@ -83,6 +85,7 @@ class Contents:
     claims: tuple[ClaimRow, ...]
     tables: Tables
     caveats: tuple[Caveat, ...]
+    notes: Mapping[str, str]
     alpha: float
     margin_db: float
     tiers: tuple[str, ...]
@@ -171,6 +174,7 @@ def build_report(
         environment=environment,
         claims=tuple(_row(claim, judged.get(claim.id), ledger, book=book, context=context) for claim in book.claims),
         tables=tables,
+        notes={views.topics[prefix]: note for prefix, note in views.notes.items()},
         caveats=caveats(book, judged, context, arms=tables.arms, extras=known),
         alpha=book.settings.alpha,
         margin_db=book.settings.tost_margin_db,
