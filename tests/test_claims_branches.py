@@ -104,6 +104,13 @@ def test_a_label_is_supported_by_its_own_effect_and_refuted_by_others(label, d):
     assert verdict.findings[0].note == "a significant gain, not a loss"
 
 
+def test_a_larger_family_leaves_more_room_for_a_label():
+    claim = make_claim(kind="labelled-loss", label="large", **PAIRED)
+    ledger = make_ledger(exactly(0.2)(np.random.default_rng(0), 24))
+    said = [judge(replace(claim, family_size=size), ledger, make_context()).status for size in (1, 1000)]
+    assert said == ["refuted", "inconclusive"]
+
+
 def test_a_label_between_two_is_neither_found_nor_ruled_out():
     assert status(exactly(0.5), n=40, kind="labelled-loss", label="large", **PAIRED) == "inconclusive"
 
@@ -168,6 +175,7 @@ def test_a_deviation_of_zero_has_no_ratio():
     verdict = judge(make_claim(kind="smaller-loss", score="deviation", **RIVAL), make_ledger(columns), make_context())
     assert (verdict.status, [one.quantity for one in verdict.findings].count("ratio")) == ("supported", 0)
     assert "times" not in verdict.reason
+    assert "a deviates 0 dB and r 1.5 dB in si_snr" in verdict.reason
 
 
 def test_arms_and_rivals_are_compared_one_to_one():
@@ -206,8 +214,8 @@ def test_a_lead_is_stronger_on_one_tier_in_both_directions(direction, sign, env,
     fields = PAIRED | {"rivals": ["r", "s"], "direction": direction, "tiers": ["clean", "env"], "stronger_tier": "env"}
     claim = make_claim(kind="loss-order", **fields)
     rows = []
-    for seed, (tier, lead) in enumerate((("clean", 1.0), ("env", env))):
-        world = losing(a=(5 + sign * lead, 0.2), r=(5, 0.2), s=(5 - sign * 4, 0.2))
+    for seed, (tier, lead, far) in enumerate((("clean", 1.0, 6.0), ("env", env, 1.0))):
+        world = losing(a=(5 + sign * lead, 0.2), r=(5, 0.2), s=(5 - sign * far, 0.2))
         rows += rows_of(world(np.random.default_rng(seed), 24), tier=tier)
     verdict = judge(claim, Ledger(tuple(rows)), make_context())
     between = [one for one in verdict.findings if one.quantity == "lead, tier against tier"]
@@ -273,7 +281,13 @@ def test_layer_response_of_both_layers(still, moving, wanted, each):
 )
 def test_rank_correlation_in_both_directions(direction, slope, wanted):
     fields = PAIRED | {"arms": ["a", "b", "r", "s"], "metrics": ["block_ratio/mean", "si_snr"]}
-    assert status(sweep(slope), kind="rank-correlation", direction=direction, **fields) == wanted
+    verdict = said(sweep(slope), kind="rank-correlation", direction=direction, **(fields | {"tiers": ["clean"]}))
+    assert verdict.status == wanted
+    assert "95.000%" in verdict.findings[0].note
+    wide = make_claim(kind="rank-correlation", direction=direction, **(fields | {"tiers": THREE}))
+    ledger = make_ledger(sweep(slope)(np.random.default_rng(0), 24))
+    (finding,) = judge(wide, ledger, make_context(), tiers=["clean"]).findings
+    assert "98.333%" in finding.note  # of three tests, whatever is selected
 
 
 @pytest.mark.parametrize(
@@ -290,7 +304,7 @@ def test_sign_of_a_positive_gate(direction, gate, wanted):
         ({"a": (0, 0.5), "r": (1, 0.5), "s": (4, 1.0)}, "supported"),
         ({"a": (-1, 0.5), "r": (1, 0.5), "s": (4, 1.0)}, "refuted"),  # a gain is no negligible effect either
         ({"a": (0, 0.5), "r": (4, 1.0), "s": (1, 0.5)}, "refuted"),  # the second rival loses less
-        ({"a": (0, 0.5), "r": (1, 0.2), "s": (1.5, 3.0)}, "inconclusive"),  # loses more, with a smaller d
+        ({"a": (0, 0.5), "r": (1, 0.2), "s": (3, 3.0)}, "inconclusive"),  # loses more, with a smaller d
     ],
 )
 def test_effect_table_down_every_branch(losses, wanted):
@@ -361,7 +375,10 @@ def test_headlines_are_made_of_the_names_in_the_rows():
             lines.append(headline(claim, judge(claim, make_ledger(draw(np.random.default_rng(0), 24)), context)))
         renamed = tuple(" ".join(names.get(word, word) for word in line.split(" ")) for line in lines[0])
         assert renamed == lines[1]
-        assert lines[0]
+        if kind == "effect-table":
+            assert [line[:4] for line in lines[0][1:3]] == ["a d ", "r d "]
+        if kind == "no-loss":
+            assert lines[0][0] == "1 of 1 a without loss"
 
 
 def test_a_verdict_without_figures_has_no_headline():
