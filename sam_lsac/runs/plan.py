@@ -225,12 +225,7 @@ def _describe(mixture: Mixture) -> dict[str, Any]:
 
 def _condition(arm: ResolvedArm, baseline: ResolvedArm | None) -> dict[str, Any]:
     """What the arm adds to a run, and what is recorded beside it."""
-    same = baseline is not None and (arm.solver, arm.edits, arm.text, arm.spans) == (
-        baseline.solver,
-        baseline.edits,
-        baseline.text,
-        baseline.spans,
-    )
+    same = baseline is not None and replace(arm, name=baseline.name) == baseline
     record = (("entropy",) if same else ()) + (("block_ratio",) if arm.spans else ())
     return {"solver": arm.solver.name, "edits": arm.edits, "text": arm.text, "spans": arm.spans, "record": record}
 
