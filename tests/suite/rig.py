@@ -217,8 +217,9 @@ class Rig:
         return ["--claims", str(self.claims), "--model", str(self.checkpoint), "--mixtures", str(self.mixtures)]
 
     def command(self, *arguments: str) -> list[str]:
-        """The command line of a run of pytest on the claims."""
-        return [sys.executable, "-m", "pytest", "-p", "spy", *self.options, *arguments]
+        """The command line of a run of pytest on the claims; no other plugin leaves anything in the folder."""
+        alone = ["-p", "no:benchmark", "-p", "no:cacheprovider", "-p", "spy"]
+        return [sys.executable, "-m", "pytest", *alone, *self.options, *arguments]
 
     @property
     def stored(self) -> list[tuple[int, str]]:

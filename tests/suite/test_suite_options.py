@@ -157,7 +157,7 @@ class TestReport:
 def usage_error(rig: Rig, *arguments: str, **options: Any) -> str:
     """Run pytest, expect a usage error in one line, with nothing run and nothing written."""
     before = sorted(path for path in rig.folder.rglob("*") if "__pycache__" not in path.parts)
-    finished = rig.pytest("-p", "no:cacheprovider", *arguments, **options)
+    finished = rig.pytest(*arguments, **options)
     assert finished.returncode == pytest.ExitCode.USAGE_ERROR, finished.stdout + finished.stderr
     (line,) = [line for line in finished.stderr.splitlines() if line.strip()]
     assert line.startswith("ERROR: ")
