@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import reprlib
 from pathlib import Path
 from typing import ClassVar
 
@@ -236,17 +237,40 @@ def test_a_file_that_changes_while_it_is_loaded_is_refused(saved, monkeypatch, n
     "content",
     [
         [1],
+        "stable",
         {"stable": [0]},
         {"stable": [0], "moderate": [0], "fast": []},
         {"stable": [2], "moderate": [], "fast": []},
-        *(
-            {"stable": [], "moderate": [], "fast": junk}
-            for junk in ([-1], [0.0], [True], ["0"], [None], [[0]], [{}], None, 0, "01", {"0": 0}, [10**30])
-        ),
+        {"stable": [0], "moderate": [], "fast": []},
+        {"stable": [0], "moderate": [True], "fast": []},
+        {"stable": [0], "moderate": [], "fast": [-1]},
+        {"stable": [0], "moderate": [], "fast": ["1"]},
+        {"stable": [0], "moderate": [], "fast": "1"},
+        {"stable": [0], "moderate": [], "fast": [1.0]},
+        {"stable": [0], "moderate": [], "fast": [10**30]},
+        {"stable": [0], "moderate": [], "fast": list(range(1, 10_000))},
+        {"stable": [], "moderate": [], "fast": []},
+        {"stable": [0], "moderate": [], "fast": [1], "rate": [0.1, 0.2]},
     ],
+    ids=reprlib.repr,
 )
 def test_malformed_layer_classes_are_refused(saved, content):
     (saved[0] / "layer_classes.json").write_text(json.dumps(content))
+    with pytest.raises(
+        CheckpointError, match=r"layer_classes\.json.*python -m sam_lsac calibrate|did you mean"
+    ) as found:
+        load_model(saved[0])
+    assert len(str(found.value)) < 500 + 4 * len(str(saved[0]))
+
+
+def test_layer_classes_with_their_measurements_are_read(saved):
+    content = {"stable": [0], "moderate": [], "fast": [1], "rates": [0.1, 1], "entropy": [[2.5, 3]], "n_mixtures": 8}
+    (saved[0] / "layer_classes.json").write_text(json.dumps(content))
+    assert load_model(saved[0]).layer_classes == {"stable": [0], "moderate": [], "fast": [1]}
+
+
+def test_layer_classes_that_are_no_text_are_refused(saved):
+    (saved[0] / "layer_classes.json").write_text("[" * 100_000)
     with pytest.raises(CheckpointError, match=r"layer_classes\.json"):
         load_model(saved[0])
 

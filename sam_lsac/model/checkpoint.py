@@ -13,6 +13,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import reprlib
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -51,7 +52,6 @@ _WEIGHTS = "model.safetensors"
 _META_WEIGHTS = "checkpoint.pt"
 _LAYER_CLASSES = "layer_classes.json"
 _TEXT_ENCODER = "text_encoder"
-_RECALIBRATE = "write it anew with `python -m sam_lsac calibrate`, or remove it"
 _EMBEDDED = Path(__file__).resolve().parents[2] / "fixtures" / "embedded" / "checkpoint"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
@@ -206,32 +206,32 @@ def _read_config(path: Path) -> SAMAudioConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _LayerClasses:
-    """Layers, from 0, by how much their attention changes; a checkpoint's file may say more, such as how fast."""
+class _LayerClassesFile:
+    """``layer_classes.json``: layers by class, and what `calibrate` measured beside them."""
 
     __pydantic_config__: ClassVar[Any] = STRICT
 
     stable: tuple[int, ...]
     moderate: tuple[int, ...]
     fast: tuple[int, ...]
+    rates: tuple[float, ...] = ()
+    entropy: tuple[tuple[float, ...], ...] = ()
+    n_mixtures: int = 0
 
 
 def _read_layer_classes(folder: Path, n_layers: int) -> dict[str, list[int]] | None:
     path = folder / _LAYER_CLASSES
     if not path.is_file():
         return None
-    content = read_json(path)
-    if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path} must hold one JSON object; {_RECALIBRATE}.")
-    known = {key: value for key, value in content.items() if key in _LayerClasses.__dataclass_fields__}
-    classes = read(_LayerClasses, known, where=str(path), error=CheckpointError, remedy=_RECALIBRATE)
-    layers = [*classes.stable, *classes.moderate, *classes.fast]
-    if sorted(layers) != sorted(set(layers) & set(range(n_layers))):
+    remedy = f"write it with `python -m sam_lsac calibrate --model {folder} --out {path}`"
+    found = read(_LayerClassesFile, read_json(path), where=str(path), error=CheckpointError, remedy=remedy)
+    classes = {"stable": found.stable, "moderate": found.moderate, "fast": found.fast}
+    layers = sorted(layer for named in classes.values() for layer in named)
+    if layers != list(range(n_layers)):
         raise CheckpointError(
-            f"{path}: each layer may occur once and must lie in 0..{n_layers - 1}, but they are {layers!r:.80}; "
-            f"{_RECALIBRATE}."
+            f"{path}: must name each of the layers 0 to {n_layers - 1} once, but names {reprlib.repr(layers)}: {remedy}"
         )
-    return {name: list(getattr(classes, name)) for name in ("stable", "moderate", "fast")}
+    return {name: list(named) for name, named in classes.items()}
 
 
 def _fill_buffers(module: nn.Module, device: torch.device) -> None:
