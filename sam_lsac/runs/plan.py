@@ -227,7 +227,7 @@ def _condition(arm: ResolvedArm, baseline: ResolvedArm | None) -> dict[str, Any]
     """What the arm adds to a run, and what is recorded beside it."""
     same = baseline is not None and replace(arm, name=baseline.name) == baseline
     record = (("entropy",) if same else ()) + (("block_ratio",) if arm.spans else ())
-    return {"solver": arm.solver.name, "edits": arm.edits, "text": arm.text, "spans": arm.spans, "record": record}
+    return {"solver": arm.solver.text, "edits": arm.edits, "text": arm.text, "spans": arm.spans, "record": record}
 
 
 def _check_lists(
