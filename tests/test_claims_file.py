@@ -138,7 +138,7 @@ BROKEN = [
     (row("LS2", "targets"), {"layer_steps_saved": -1.0}, "targets.layer_steps_saved: must be greater than 0"),
     (["claims", 3], "LS", "claim without id: must be a table"),
     (["arms", "lsac-safe", "edits"], [{"kind": ["LSAC"]}], "unknown edit"),
-    (["arms", "lsac-safe", "edits"], [{"kind": "LSAC", "level": ["safe"]}], "unknown level"),
+    (["arms", "lsac-safe", "edits"], [{"kind": "LSAC", "level": ["safe"]}], "level: must be a valid string"),
     (["views", "sound"], {}, "[views]: unknown key 'sound': did you mean 'sounds'"),
     (["views", "sounds", "arms"], ["baselin"], "sounds.arms: unknown arm 'baselin': did you mean 'baseline'"),
     (["views", "sounds", "per_tier"], -1, "sounds.per_tier: must be 0 or more, got -1"),
@@ -259,7 +259,7 @@ def test_a_book_without_views_has_the_plain_ones():
 
 
 def test_the_longest_prefix_gives_the_topic():
-    book = parse_claims(edited(["views", "topics"], {"L": "letters", "LS": "more letters"}))
+    book = parse_claims(edited(["views"], {"topics": {"L": "letters", "LS": "more letters"}}))
     assert (book.views.topic("LS1"), book.views.topic("L1"), book.views.topic("FL1")) == (
         "more letters",
         "letters",

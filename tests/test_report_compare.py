@@ -80,7 +80,7 @@ def test_a_claim_that_part_of_its_tiers_refutes_is_a_flip(report):
 
 def test_a_claim_that_is_gone_or_no_longer_judged_has_vanished(report):
     gone = replace(report, claims=tuple(row for row in report.claims if row.id != "LS8"))
-    unrun = with_verdict(report, "LS4", status="not run", findings=())
+    unrun = with_verdict(report, "LS4", status="not run", findings=(), tiers={})
     for new, claim_id in ((gone, "LS8"), (unrun, "LS4")):
         comparison = compare(report, new)
         assert [(one.kind, one.claim_id) for one in comparison.changes] == [("vanished", claim_id)]

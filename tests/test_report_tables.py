@@ -55,8 +55,8 @@ def test_the_table_of_arms_is_that_of_the_ledger(report):
         assert rows[arm].baseline == base
         for tier, cell in zip(TIERS, rows[arm].cells, strict=True):
             pairs = ledger.paired("si_snr", arm=arm, baseline=base, tier=tier)
-            test = paired_test(pairs.baseline, pairs.treated)
-            assert cell.deviation == pytest.approx(np.abs(pairs.treated - pairs.baseline).mean())
+            test = paired_test(pairs.second, pairs.first)
+            assert cell.deviation == pytest.approx(np.abs(pairs.first - pairs.second).mean())
             assert (cell.loss, cell.d, cell.n) == (pytest.approx(test.mean), pytest.approx(test.d), 24)
             assert cell.deviation_low < cell.deviation < cell.deviation_high
     assert (rows["lsac-balanced-midpoint"].evaluations, rows["naive-14"].evaluations) == (32, 14)
@@ -89,7 +89,7 @@ def test_speakers_share_out_the_mixtures_of_each_tier(report):
         assert sum(row.n for row in rows) == 24
         pairs = ledger.deviations("si_snr", arm="naive-12", rival="naive-12", baseline="baseline", tier=tier)
         weighted = sum(row.n * row.deviations["naive-12"] for row in rows) / 24
-        assert weighted == pytest.approx(pairs.treated.mean())
+        assert weighted == pytest.approx(pairs.first.mean())
 
 
 def test_freeze_curves_come_from_the_book_and_from_the_grid(report):

@@ -94,9 +94,8 @@ def _judged(report: Report, *, width: int, colour: bool) -> str:
     blocks: list[RenderableType] = [_grid(widths, [[Text(word) for word in header]], right=(5,)), _rule(width)]
     for topic, rows in report.topics.items():
         cells = [_cells(row, widths[3]) for row in rows]
-        blocks += [Text(topic, style="bold underline"), _grid(widths, cells, right=(5,))]
-        blocks += [Text(report.notes[topic], style="italic")] if topic in report.notes else []
-        blocks.append(Text(""))
+        note = [Text(report.notes[topic], style="italic"), Text("")] if topic in report.notes else []
+        blocks += [Text(topic, style="bold underline"), *note, _grid(widths, cells, right=(5,)), Text("")]
     return _render(Group(*blocks), width=width, colour=colour)
 
 
