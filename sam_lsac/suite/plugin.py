@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-CLAIMS = Path(__file__).resolve().parents[2] / "bench" / "claims.toml"
+from sam_lsac.bundled import bundled
+
+CLAIMS = bundled("bench") / "claims.toml"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
