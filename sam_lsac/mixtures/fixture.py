@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from sam_lsac.bundled import bundled
 from sam_lsac.errors import InputError
 from sam_lsac.mixtures.audio import read_wave
 from sam_lsac.mixtures.boundary import Boundary
@@ -25,7 +26,7 @@ from sam_lsac.records import STRICT, read
 
 __all__ = ["MIXTURES_FOLDER", "Entry", "Source", "load_fixture", "read_manifests"]
 
-MIXTURES_FOLDER = Path(__file__).resolve().parents[2] / "fixtures" / "mixtures"
+MIXTURES_FOLDER = bundled("mixtures")
 RESTORE = "restore it with git checkout, or install the package anew"
 FINITE = STRICT | {"allow_inf_nan": False}
 MOST_DB = 200.0  # beyond what any sound or silence is apart

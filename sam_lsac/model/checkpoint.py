@@ -24,6 +24,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from sam_lsac.bundled import bundled
 from sam_lsac.errors import CheckpointError
 from sam_lsac.model.config import MDCTConfig, SAMAudioConfig
 from sam_lsac.model.devices import check_device, check_dtype
@@ -52,7 +53,7 @@ _WEIGHTS = "model.safetensors"
 _META_WEIGHTS = "checkpoint.pt"
 _LAYER_CLASSES = "layer_classes.json"
 _TEXT_ENCODER = "text_encoder"
-_EMBEDDED = Path(__file__).resolve().parents[2] / "fixtures" / "embedded" / "checkpoint"
+_EMBEDDED = bundled("checkpoint")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 
 

@@ -14,12 +14,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+from sam_lsac.bundled import bundled
 from sam_lsac.errors import InputError, SamLsacError, StoreError
 
 __all__ = ["HOUSE_CLAIMS", "Options", "add_options", "check_options", "read_options"]
 
 #: The claims of this repository.
-HOUSE_CLAIMS = Path(__file__).resolve().parents[2] / "bench" / "claims.toml"
+HOUSE_CLAIMS = bundled("bench") / "claims.toml"
 LATEST = "last"
 FAIL_ON = ("never", "flip")
 FIRST_SEED_TOO_LARGE = 2**63
