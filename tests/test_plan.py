@@ -71,8 +71,10 @@ OTHER = {
 PACKAGE = Path(sam_lsac.__file__).parent
 #: What computing a run imports and no run depends on.
 DECIDES_NOTHING = {
+    "bundled.py": "finds the data of the library; their content is in the key",
     "__init__.py": "names",
     "errors.py": "sentences",
+    "finite.py": "refuses what is not finite; what is, passes as it is",
     "records.py": "checks rows; what it reads from them stands in the key itself",
     "runs/__init__.py": "names",
     "runs/plan.py": "makes the key, in which all that it decides stands",
