@@ -390,7 +390,7 @@ class TestArms:
     @pytest.mark.parametrize(
         ("row", "words"),
         [
-            ({"solver": "heun:16"}, "heun"),
+            ({"solver": "dopri5:16"}, "dopri5"),
             ({"edits": ({"kind": "DeepCach"},)}, "unknown edit 'DeepCach': did you mean 'DeepCache'"),
             ({"edits": ({"step": 4},)}, "unknown edit None"),
             ({"edits": ({"kind": "LSAC", "level": "balancd"},)}, "unknown level 'balancd': did you mean 'balanced'"),
