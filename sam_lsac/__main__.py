@@ -1,4 +1,4 @@
-"""Command line: ``python -m sam_lsac separate | calibrate | report``; ``--help`` says what each takes."""
+"""Command line: ``python -m sam_lsac separate | calibrate | tune | report``; ``--help`` says what each takes."""
 
 from __future__ import annotations
 
@@ -14,17 +14,21 @@ from sam_lsac.caching import LEVELS, LSAC, classify_layers, layer_classes
 from sam_lsac.errors import InputError, SamLsacError
 from sam_lsac.files import CHANNELS, separate_file
 from sam_lsac.interventions import entropy_rates
-from sam_lsac.mixtures import load_mixtures
-from sam_lsac.model import load_model
+from sam_lsac.mixtures import Mixture, load_mixtures
+from sam_lsac.model import SAMAudio, load_model
 from sam_lsac.report.compare import compare
+from sam_lsac.report.json import schema_text
 from sam_lsac.runs import measure_entropy
 from sam_lsac.separate import Span
-from sam_lsac.solver import parse_solver
+from sam_lsac.solver import Solver, parse_solver
+from sam_lsac.solver.base import GridSolver
+from sam_lsac.tune import load_schedule, tune
 
 __all__ = ["main"]
 
 #: The embedded checkpoint hears a fixed excerpt of each cached mixture.
 _EMBEDDED_SECONDS = 2.0
+_SOLVER = "euler:16"
 #: What other checkpoints separate at once, unless told otherwise.
 _WINDOW_SECONDS = 30.0
 #: Layers of the model whose classes the paper splits at the median.
@@ -38,6 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     _add_separate(commands)
     _add_calibrate(commands)
+    _add_tune(commands)
     _add_report(commands)
     options = parser.parse_args(arguments)
     try:
@@ -65,7 +70,10 @@ def _add_separate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
         metavar=("SIGN", "START", "END"),
         help="seconds in which the target is active (+) or not (-), such as + 0.5 1.2; may be repeated",
     )
-    parser.add_argument("--solver", default="euler:16", help="euler:N, midpoint:N or ab2:N steps (default %(default)s)")
+    parser.add_argument(
+        "--solver", help=f"METHOD:STEPS[@GRID], such as midpoint:16 or euler:7@epss (default {_SOLVER})"
+    )
+    parser.add_argument("--schedule", type=Path, metavar="FILE", help="of `tune`, in place of --solver and --lsac")
     parser.add_argument("--lsac", choices=tuple(LEVELS), help="cache the attention of layers that settle early")
     parser.add_argument("--cache-mb", type=float, help="most megabytes that the cached matrices may take")
     parser.add_argument("--channels", choices=CHANNELS, default="each", help="separate each channel, or their mean")
@@ -83,7 +91,9 @@ def _add_separate(commands: argparse._SubParsersAction[argparse.ArgumentParser])
 
 
 def _separate(options: argparse.Namespace) -> int:
-    solver = parse_solver(options.solver)
+    if options.schedule is not None and (options.solver or options.lsac):
+        raise InputError("--schedule says how to solve; leave --solver and --lsac out.")
+    solver: Solver = parse_solver(options.solver or _SOLVER)
     spans = [_span(*given) for given in options.span] if options.span else None
     if options.cache_mb is not None and options.lsac is None:
         raise InputError("--cache-mb limits the cache of --lsac; name a level of --lsac too.")
@@ -91,6 +101,8 @@ def _separate(options: argparse.Namespace) -> int:
     if options.compile:
         model.compile_layers()
     edits = []
+    if options.schedule is not None:
+        solver = load_schedule(options.schedule, model=model).solver
     if options.lsac:
         schedule = LSAC.of(layer_classes(model), level=options.lsac, n_steps=solver.n_steps)
         edits = [schedule.edit(max_bytes=None if options.cache_mb is None else round(options.cache_mb * 1e6))]
@@ -147,16 +159,9 @@ def _add_calibrate(commands: argparse._SubParsersAction[argparse.ArgumentParser]
 
 
 def _calibrate(options: argparse.Namespace) -> int:
-    if not options.out.parent.is_dir():
-        raise InputError(f"--out {options.out}: there is no folder {options.out.parent}; make it, or name another.")
+    _check_new_file(options.out)
     model = load_model(options.model, device=options.device)
-    mixtures = load_mixtures(
-        options.mixtures,
-        per_tier=options.mixtures_per_tier,
-        subset="calibration",
-        sample_rate=model.sample_rate,
-        duration_s=_EMBEDDED_SECONDS if options.mixtures == "embedded" and model.name == "embedded" else None,
-    )
+    mixtures = _calibration_mixtures(options, model)
     with tqdm(total=len(mixtures), unit="mixture") as bar:
         entropy = measure_entropy(model, mixtures, progress=bar.update)
     rates = entropy_rates(entropy).tolist()
@@ -173,17 +178,82 @@ def _calibrate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _add_tune(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("tune", help="fit a solve with fewer evaluations that stays near the full one")
+    parser.add_argument("--model", default="embedded", help="embedded, a checkpoint folder, or a hub id")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--saved", type=float, default=0.5, help="part of the evaluations to save (default %(default)s)"
+    )
+    parser.add_argument("--reference", default=_SOLVER, help="what to stay near (default %(default)s)")
+    parser.add_argument("--mixtures", default="embedded", help="embedded, or a folder; its calibration subset is used")
+    parser.add_argument("--mixtures-per-tier", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0, help="of the first mixture's noise; the next ones have the next")
+    parser.add_argument("--most-fits", type=int, default=24, help="choices that may be tried (default %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, help="file to write, such as schedule.toml")
+    parser.set_defaults(run=_tune)
+
+
+def _tune(options: argparse.Namespace) -> int:
+    _check_new_file(options.out)
+    reference = parse_solver(options.reference)
+    if not isinstance(reference, GridSolver):
+        raise InputError(f"--reference {options.reference}: name a method on a grid, such as {_SOLVER}.")
+    model = load_model(options.model, device=options.device)
+    mixtures = _calibration_mixtures(options, model)
+    with tqdm(unit="fit", leave=False) as bar:
+        found = tune(
+            model,
+            mixtures,
+            saved=options.saved,
+            reference=reference,
+            seed=options.seed,
+            most_fits=options.most_fits,
+            progress=lambda _: bar.update(),
+        )
+    found.save(options.out)
+    solver, expected = found.solver, found.expected
+    print(f"schedule  {options.out}\nsolver    {solver.name}, evaluated at steps {', '.join(map(str, solver.nodes))}")
+    print(f"saved     {found.evaluations_saved:.1%}: {solver.nfe} of {reference.nfe} evaluations")
+    fidelity = ["unbounded" if f is None else f"{f:.1f} dB" for f in (expected.fidelity_db, expected.worst_fidelity_db)]
+    print(f"fidelity  {fidelity[0]}, worst {fidelity[1]}, on the {len(mixtures)} mixtures that it was fitted on")
+    return 0
+
+
+def _check_new_file(path: Path) -> None:
+    if not path.parent.is_dir():
+        raise InputError(f"--out {path}: there is no folder {path.parent}; make it, or name another.")
+    if path.is_dir():
+        raise InputError(f"--out {path} is a folder; name a file in it, such as {path / 'out.toml'}.")
+
+
+def _calibration_mixtures(options: argparse.Namespace, model: SAMAudio) -> list[Mixture]:
+    return load_mixtures(
+        options.mixtures,
+        per_tier=options.mixtures_per_tier,
+        subset="calibration",
+        sample_rate=model.sample_rate,
+        duration_s=_EMBEDDED_SECONDS if options.mixtures == "embedded" and model.name == "embedded" else None,
+    )
+
+
 def _add_report(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("report", help="compare a report with an older one; a flipped verdict is exit code 1")
-    parser.add_argument("new", type=Path, help="report.json of this release")
-    parser.add_argument("--compare", type=Path, required=True, metavar="OLD.json", help="report.json of the last one")
+    parser.add_argument("new", type=Path, nargs="?", metavar="NEW.json", help="report.json of this release")
+    parser.add_argument("--compare", type=Path, metavar="OLD.json", help="report.json of the last one")
+    parser.add_argument("--schema", action="store_true", help="print the JSON Schema of a report.json instead")
     parser.set_defaults(run=_report)
 
 
 def _report(options: argparse.Namespace) -> int:
+    if options.schema:
+        print(schema_text(), end="")
+        return 0
+    if options.new is None or options.compare is None:
+        raise InputError("two reports are needed: python -m sam_lsac report NEW.json --compare OLD.json.")
     comparison = compare(options.compare, options.new)
     print(comparison)
-    return comparison.exit_code
+    return int(comparison.fails("flip"))
 
 
 if __name__ == "__main__":

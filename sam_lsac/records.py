@@ -11,25 +11,51 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from sam_lsac.errors import SamLsacError
 
-__all__ = ["STRICT", "json_schema", "nearest", "read", "unknown"]
+__all__ = ["STRICT", "Extended", "json_schema", "read", "unknown"]
 
 #: The configuration of a record: no key that it does not have, no value that must be converted.
 STRICT: dict[str, Any] = {"extra": "forbid", "strict": True}
 
 _QUOTED = 60  # characters of a wrong value that an error repeats
 _UNKNOWN_KEY = ("unexpected_keyword_argument", "extra_forbidden")
+_SHOULD = re.compile(r"^\w+ should ")  # how pydantic's sentences begin
 _MISSING_KEY = ("missing", "missing_argument", "missing_keyword_only_argument")
 
 T = TypeVar("T")
+
+
+class _WithInfinities:
+    """Lets a number be "inf" or "-inf", which JSON has no number for.
+
+    pydantic calls these two methods by their names where it meets the annotation.
+    """
+
+    words = types.MappingProxyType({"inf": float("inf"), "-inf": float("-inf")})
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_before_validator_function(self._number, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> Any:
+        return {"anyOf": [handler(schema), {"enum": list(self.words)}]}
+
+    def _number(self, value: Any) -> Any:
+        return self.words.get(value, value) if isinstance(value, str) else value
+
+
+#: A number that may be infinite, in plain data as the text "inf" or "-inf"; any other `float` there is finite.
+Extended = Annotated[float, _WithInfinities()]
 
 
 def read(kind: type[T], data: object, *, where: str, error: type[SamLsacError], remedy: str = "") -> T:
@@ -92,7 +118,7 @@ def unknown(what: str, name: object, known: Iterable[str], *, remedy: str = "") 
 
 def nearest(name: object, known: Iterable[str]) -> str | None:
     """Return the known name that is spelled most like ``name``, or None where none is close."""
-    found = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
+    found = difflib.get_close_matches(name if isinstance(name, str) else "", list(known), n=1, cutoff=0.5)
     return found[0] if found else None
 
 
@@ -127,11 +153,14 @@ def _sentence(kind: Any, failed: Any, *, where: str, remedy: str) -> str:
         what = f"item {path[-1]}" if isinstance(path[-1], int) else path[-1]
         return f"{_place(where, path[:-1])}: {what} is missing{_end(remedy or 'add it')}"
     value = failed["input"]
+    if failed["type"] == "json_invalid":  # of texts and depths that Python's parser lets through
+        return f"{where}: cannot be read ({failed['ctx']['error']}){_end(remedy)}"
     if failed["type"] == "literal_error":
         choices = failed["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
         return f"{_place(where, path[:-1])}: {unknown(str(path[-1]) if path else 'value', value, choices)}"
-    wanted = failed["msg"].replace("Input should be ", "must be ").removeprefix("Value error, ")
-    return f"{_place(where, path)}: {wanted}, got {_quoted(value)}{_end(remedy)}"
+    said = failed["msg"].removeprefix("Value error, ")
+    wanted = _SHOULD.sub("", said) if _SHOULD.match(said) else f"be {said}"
+    return f"{_place(where, path)}: must {wanted}, got {_quoted(value)}{_end(remedy)}"
 
 
 def _is_in_data(part: object) -> bool:
@@ -154,7 +183,10 @@ def _end(remedy: str) -> str:
 
 
 def _quoted(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a number of thousands of digits, a list of thousands of levels
+        return f"a {type(value).__name__} too long to show"
     return text if len(text) <= _QUOTED else f"{text[: _QUOTED - 1]}…"
 
 

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from sam_lsac.errors import InputError, ModelError
+from sam_lsac.finite import StepWatch, check_decoded, check_given
 from sam_lsac.interventions import Attachment, Edit, attach
 from sam_lsac.mixtures.audio import resample
 from sam_lsac.model import Conditions, SAMAudio
@@ -89,7 +90,7 @@ def separate(
     InputError
         If the wave, rate, prompt, spans, seed or noise cannot be used.
     ModelError
-        If the model is not sam_lsac's own class.
+        If the model is not sam_lsac's own class, or a state or the output is not finite.
     EditError
         If an edit does not fit the model or the solver, or had no effect.
 
@@ -105,7 +106,7 @@ def separate(
     sample_rate = _checked_rate(sample_rate)
     samples = _checked_wave(wave, sample_rate)
     check_request(prompt, spans, duration_s=samples.size / sample_rate)
-    _check_seed(seed)
+    check_seed(seed)
     at_model_rate = torch.from_numpy(resample(samples, sample_rate, model.sample_rate).astype(np.float32))
     with torch.inference_mode():
         conditions = model.conditions(at_model_rate[None].to(model.proj.weight.device), [prompt], [spans])
@@ -154,7 +155,10 @@ def solve_batch(
     Raises
     ------
     InputError
-        If the noise has another shape than the conditions, or the state does not lie on the solver's grid.
+        If the noise has another shape than the conditions or is not finite, the mixture's latents are not finite, or
+        the state does not lie on the solver's grid.
+    ModelError
+        If a state is not finite; the step is in the message.
     EditError
         If an edit does not fit, acts before the state, or had no effect.
     """
@@ -163,6 +167,8 @@ def solve_batch(
         raise InputError(
             f"The noise, and a state, must be {list(shape)} as the conditions are; the noise is {list(noise.shape)}."
         )
+    check_given(noise, conditions.audio_features)
+    watch = StepWatch(on_step)
     start = SolverState(x=noise.to(conditions.audio_features.device)) if state is None else state
     with torch.inference_mode():
         with attach(
@@ -174,7 +180,8 @@ def solve_batch(
         ) as attachment:
             # inside the block, so that what is edited is not computed in vain
             velocity = PreparedVelocity(model, conditions)
-            latents = solver.solve(velocity, start, on_step=on_step)
+            latents = solver.solve(velocity, start, on_step=watch)
+        watch.check(solver.name)
         if on_leave is not None:
             on_leave(attachment)
     return latents
@@ -195,7 +202,7 @@ def draw_noise(shape: tuple[int, ...], seed: int) -> Tensor:
     InputError
         If the seed is not a whole number from 0 to 2 ** 63 - 1.
     """
-    _check_seed(seed)
+    check_seed(seed)
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
 
 
@@ -216,6 +223,11 @@ def decode(model: SAMAudio, latents: Tensor, *, seeds: Sequence[int]) -> tuple[T
     -------
     tuple of Tensor
         Waves of target and residual, [B, T * hop] each.
+
+    Raises
+    ------
+    ModelError
+        If they are not finite.
     """
     codec = model.audio_codec
     stacked = torch.cat(latents.float().chunk(2, dim=2)).transpose(1, 2)  # [2 B, C, T]
@@ -225,12 +237,13 @@ def decode(model: SAMAudio, latents: Tensor, *, seeds: Sequence[int]) -> tuple[T
         message = torch.stack(drawn, dim=1).flatten(0, 1).to(latents.device)  # [2 B, bits]
     with torch.inference_mode():
         target, residual = codec.decode(stacked, message)[:, 0].chunk(2)
+        check_decoded(target, residual)
     return target, residual
 
 
 def _draw_messages(n_bits: int, seed: int) -> Tensor:
     """The messages of target and residual, [2, n_bits], of a stream that is not the noise's."""
-    _check_seed(seed)
+    check_seed(seed)
     generator = torch.Generator().manual_seed(seed ^ 0x5EA1)
     return torch.randint(2, (2, n_bits), generator=generator).float()
 
@@ -294,6 +307,7 @@ def check_request(prompt: str, spans: Sequence[Span] | None, *, duration_s: floa
             )
 
 
-def _check_seed(seed: int) -> None:
+def check_seed(seed: int) -> None:
+    """Raise InputError where a seed is not a whole number from 0 to 2 ** 63 - 1."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
         raise InputError(f"A seed is a whole number from 0 to 2 ** 63 - 1, not {seed!r}; give one such as 0.")

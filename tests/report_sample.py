@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sam_lsac.claims import ArmCost, Book, Context, Ledger, judge_all, load_claims
+from sam_lsac.claims import ArmCost, Book, Context, Ledger, Verdict, judge, load_claims
 from sam_lsac.claims.claim import Arm
 from sam_lsac.report import AttentionMap, Environment, Extras, NoiseFloor, Player, Report, build_report
 from tests.claim_worlds import rows_of
@@ -172,20 +172,38 @@ def quick_book() -> Book:
 
 
 @cache
-def simulated_report(*, seed: int = 0, bare: bool = False) -> Report:
-    """Return a report of every claim; `bare`: without any run, cost or extra."""
+def simulated_verdicts(*, seed: int = 0) -> tuple[Verdict, ...]:
+    """Return a verdict on every claim."""
+    book = quick_book()
+    ledger, context = simulated_ledger(book, seed=seed), simulated_context()
+    return tuple(judge(claim, ledger, context) for claim in book.claims)
+
+
+@cache
+def simulated_report(*, seed: int = 0, bare: bool = False, only: tuple[str, ...] | None = None) -> Report:
+    """Return a report of every claim, or of `only` some; `bare`: without any run, cost or extra."""
     book = quick_book()
     context = simulated_context()
     ledger = simulated_ledger(book, seed=seed)
+    verdicts = simulated_verdicts(seed=seed)
     if bare:
         nothing = {"costs": {}, "gate": None, "flops_per_evaluation": None, "entropy_rates": None}
         context, ledger = simulated_context(**nothing), Ledger(())
+        verdicts = tuple(judge(claim, ledger, context) for claim in book.claims)
     return build_report(
         book,
-        judge_all(book.claims, ledger, context),
+        [one for one in verdicts if only is None or one.claim_id in only],
         ledger,
         context,
         environment=simulated_environment(context),
         arms={} if bare else GRID,
         extras=None if bare else simulated_extras(),
     )
+
+
+def with_verdict(report: Report, claim_id: str, **fields: object) -> Report:
+    """Return the report with one verdict changed."""
+    rows = tuple(
+        replace(row, verdict=replace(row.verdict, **fields)) if row.id == claim_id else row for row in report.claims
+    )
+    return replace(report, claims=rows)

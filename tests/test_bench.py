@@ -1,10 +1,11 @@
-"""The suite itself: which claims a selection takes, what its options refuse, and how a verdict becomes an outcome."""
+"""The claims of this repository as pytest sees them: which cases there are, and which a selection takes."""
 
 from __future__ import annotations
 
-import os
+import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -12,84 +13,72 @@ import pytest
 
 import sam_lsac
 from sam_lsac.claims import load_claims
-from sam_lsac.errors import SamLsacError
-from sam_lsac.suite.gather import prepare
-from sam_lsac.suite.plugin import Judgement
+from sam_lsac.suite.cases import Case, arms_by_tier, cases_of, row_of, tiers_of
 
 ROOT = Path(__file__).parents[1]
 CLAIMS = ROOT / "bench" / "claims.toml"
-GOOD = {
-    "model": "embedded",
-    "device": "cpu",
-    "mixtures": "embedded",
-    "per_tier": 1,
-    "seeds": None,
-    "store": Path("store.sqlite"),
-    "replay": False,
-}
+BOOK = load_claims(CLAIMS)
+EVERY = cases_of(BOOK, [claim.id for claim in BOOK.claims])
 
 
-def run_pytest(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "pytest", *arguments, "-q", "-p", "no:cacheprovider"]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+@cache
+def collected(*arguments: str) -> tuple[str, ...]:
+    """The ids of what pytest would run in bench/, the timing benchmarks among them."""
+    command = [sys.executable, "-m", "pytest", "bench", "--collect-only", "-q", "-p", "no:cacheprovider", *arguments]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    return tuple(line for line in finished.stdout.splitlines() if "::" in line)
 
 
-def collected(*arguments: str) -> list[str]:
-    lines = run_pytest("bench", "--collect-only", "-m", "not timing", *arguments).stdout.splitlines()
-    return [line.rsplit("[", 1)[1].rstrip("]") for line in lines if "::" in line]
+def cases(ids: tuple[str, ...]) -> list[str]:
+    return sorted(one.rsplit("[", 1)[1].rstrip("]") for one in ids if "test_timing" not in one)
 
 
-def test_every_claim_is_judged_by_exactly_one_test() -> None:
-    assert sorted(collected()) == sorted(claim.id for claim in load_claims(CLAIMS).claims)
+def test_every_claim_and_tier_is_judged_by_exactly_one_test() -> None:
+    assert cases(collected()) == sorted(case.id for case in EVERY)
 
 
 def test_k_lsac_selects_exactly_the_lsac_claims() -> None:
-    wanted = sorted(claim.id for claim in load_claims(CLAIMS).claims if claim.id.startswith("LS"))
-    assert sorted(collected("-k", "lsac")) == wanted
-    everything = run_pytest("bench", "--collect-only", "-k", "lsac").stdout.splitlines()
-    assert sum("::" in line for line in everything) == len(wanted)  # no timing benchmark among them
+    found = collected("-k", "lsac")
+    assert cases(found) == sorted(case.id for case in EVERY if case.claim_id.startswith("LS"))
+    assert not [one for one in found if "timing" in one]
 
 
-@pytest.mark.parametrize(
-    ("option", "value", "words"),
-    [
-        ("model", "sam-audio-smal", "sam-audio"),
-        ("model", "no/such/folder", "no/such/folder"),
-        ("device", "gpu0", "use cpu"),
-        ("mixtures", "no-such-folder", "no-such-folder"),
-        ("per_tier", 0, "at least 1"),
-        ("per_tier", 49, "48"),
-        ("seeds", "0,-1", "whole numbers"),
-        ("seeds", "1,1", "different"),
-        ("seeds", "", "whole numbers"),
-        ("replay", True, "without --replay"),
-    ],
-)
-def test_a_bad_option_is_refused_before_anything_runs(option: str, value: object, words: str, tmp_path: Path) -> None:
-    with pytest.raises(SamLsacError, match=words):
-        prepare(CLAIMS, **(GOOD | {"store": tmp_path / "none.sqlite"} | {option: value}))
+def test_k_lsac_and_noisy_selects_that_tier_of_those_claims() -> None:
+    wanted = sorted(case.id for case in EVERY if case.claim_id.startswith("LS") and case.tier == "noisy")
+    assert cases(collected("-k", "lsac and noisy")) == wanted
+    assert wanted[0] == "LS1-noisy"
 
 
-def test_pytest_calls_it_a_usage_error() -> None:
-    finished = run_pytest("bench", "--model", "no-such-model")
-    assert finished.returncode == pytest.ExitCode.USAGE_ERROR
-    assert "no-such-model" in finished.stderr
+def test_m_claim_selects_one_claim() -> None:
+    assert cases(collected("-m", "claim(id='LS6')")) == ["LS6-env", "LS6-noisy"]
 
 
-@pytest.mark.parametrize("status", ["inconclusive", "not run"])
-def test_an_undecided_claim_is_skipped_and_never_passes(status: str) -> None:
-    with pytest.raises(pytest.skip.Exception, match="because"):
-        Judgement(claim_id="LS1", status=status, reason="because").must_be_supported()
+def test_the_bodies_are_assertions() -> None:
+    modules = [path for path in (ROOT / "bench").glob("test_*.py") if path.name != "test_timing.py"]
+    for path in modules:
+        assert path.read_text(encoding="utf-8").endswith('    assert verdict.status == "supported", verdict.reason\n')
+    assert len(modules) == 7
 
 
-def test_a_refuted_claim_fails_with_its_figures() -> None:
-    with pytest.raises(pytest.fail.Exception, match="3 dB"):
-        Judgement(claim_id="LS1", status="refuted", reason="3 dB").must_be_supported()
+class TestCases:
+    def test_a_case_is_named_by_claim_and_tier(self) -> None:
+        assert [case.id for case in cases_of(BOOK, ["LS6", "LS2"])] == ["LS6-noisy", "LS6-env", "LS2"]
 
+    def test_all_cases_of_a_claim_are_the_claim(self) -> None:
+        assert tiers_of(BOOK, cases_of(BOOK, ["LS2", "LS6"])) == {"LS2": None, "LS6": None}
 
-def test_a_supported_claim_passes() -> None:
-    Judgement(claim_id="LS1", status="supported", reason="").must_be_supported()
-    assert Judgement(claim_id="LS1", status="supported", reason="").status == "supported"
+    def test_some_cases_of_a_claim_are_their_tiers_in_the_claims_order(self) -> None:
+        chosen = [
+            Case(claim_id="LS1", tier="env"),
+            Case(claim_id="DP1", tier="noisy"),
+            Case(claim_id="LS1", tier="clean"),
+        ]
+        assert tiers_of(BOOK, chosen) == {"DP1": ("noisy",), "LS1": ("clean", "env")}
+
+    def test_a_row_is_found_by_its_claim(self) -> None:
+        lines = CLAIMS.read_text(encoding="utf-8").splitlines()
+        for claim in BOOK.claims:
+            assert re.fullmatch(rf'id = "{claim.id}"', lines[row_of(CLAIMS, claim.id) - 1])
 
 
 def test_the_public_names_are_complete_and_exist() -> None:
@@ -98,58 +87,13 @@ def test_the_public_names_are_complete_and_exist() -> None:
     assert public == set(sam_lsac.__all__)
 
 
-FOREIGN = """
-import importlib.util
-import sys
-from types import SimpleNamespace
-
-import pytest
-
-from sam_lsac.claims import Verdict
-
-spec = importlib.util.spec_from_file_location("suite", {conftest!r})
-suite = sys.modules["suite"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(suite)
-pytest_generate_tests, verdict = suite.pytest_generate_tests, suite.verdict
-
-
-@pytest.fixture(scope="session")
-def evidence():
-    judged = Verdict(claim_id="XX1", status={status!r}, reason="because", findings=(), n=4, n_dropped=0)
-    claim = SimpleNamespace(known_refutation=lambda context: {known!r})
-    return SimpleNamespace(book={{"XX1": claim}}, context=None, verdict=lambda claim_id: judged)
-"""
-JUDGED = """
-import pytest
-
-
-@pytest.mark.claims("XX1")
-def test_a_claim(verdict):
-    verdict.must_be_supported()
-"""
-
-
 @pytest.mark.parametrize(
-    ("status", "known", "outcome"),
+    ("ids", "wanted"),
     [
-        ("supported", "", "1 passed"),
-        ("refuted", "", "1 failed"),
-        ("inconclusive", "", "1 skipped"),
-        ("not run", "", "1 skipped"),
-        ("refuted", "it fails here", "1 xfailed"),
-        ("supported", "it fails here", "1 failed"),  # a known refutation that starts to hold must be seen
-        ("inconclusive", "it fails here", "1 skipped"),
+        (["LS2", "FL1", "GH1"], {}),  # costs and the gate: no run at all
+        (["LS3"], {"clean": ("baseline", "lsac-balanced", "naive-12")}),
+        (["SS4"], dict.fromkeys(BOOK.settings.tiers, ("baseline",))),
     ],
 )
-def test_how_a_verdict_becomes_an_outcome(status: str, known: str, outcome: str, tmp_path: Path) -> None:
-    conftest = FOREIGN.format(conftest=str(ROOT / "sam_lsac" / "suite" / "plugin.py"), status=status, known=known)
-    (tmp_path / "conftest.py").write_text(conftest, encoding="utf-8")
-    (tmp_path / "test_it.py").write_text(JUDGED, encoding="utf-8")
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n  claims\n  claim\n", encoding="utf-8")
-    command = [sys.executable, "-m", "pytest", str(tmp_path), "-q", "-p", "no:cacheprovider"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    finished = subprocess.run(
-        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=120
-    )
-    assert finished.stdout.rstrip().rpartition("\n")[2].startswith(outcome), finished.stdout + finished.stderr
-    assert finished.returncode == outcome.endswith(" failed")
+def test_only_the_arms_and_tiers_of_a_selection_are_run(ids: list[str], wanted: dict[str, tuple[str, ...]]) -> None:
+    assert arms_by_tier(BOOK, [BOOK[one] for one in ids], baseline="baseline") == wanted

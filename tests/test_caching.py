@@ -1,6 +1,7 @@
 """LSAC, cached attention and DeepCache: the arithmetic, what really does not run, schedules, layer classes."""
 
 import json
+import reprlib
 from dataclasses import asdict
 
 import pytest
@@ -33,12 +34,11 @@ def net(request):
 
 
 def attached(net, *edits, solver=SOLVER):
-    return attach(net.model, edits, nfe=solver.nfe, evaluations_per_step=solver.evaluations_per_step)
+    return net.attached(*edits, solver=solver)
 
 
 def solve_edited(net, *edits, solver=SOLVER):
-    with attached(net, *edits, solver=solver):
-        return net.solve(solver)
+    return net.solve_edited(*edits, solver=solver)
 
 
 def count_calls(model, layer):
@@ -332,7 +332,7 @@ def test_a_schedule_states_explicit_steps():
     ("kwargs", "message"),
     [
         ({"stable": (1,)}, "needs a level, one of safe, balanced, aggressive"),
-        ({"stable": (1,), "level": "bold"}, "'bold' is unknown"),
+        ({"stable": (1,), "level": "bold"}, "unknown level 'bold'"),
         ({"stable": (1,), "level": "safe", "n_steps": 1}, "use more steps"),
         ({"stable": (), "moderate": (1,), "level": "safe"}, "No layer is cached"),
         ({"stable": (1,), "moderate": (1,), "level": "balanced"}, "both stable and moderate"),
@@ -361,8 +361,21 @@ def test_a_model_without_classes_is_told_to_calibrate(net):
     with pytest.raises(ModelError, match="do not fit the model's 4 layers"):
         LSAC.balanced(net.model)
     net.model.layer_classes = {"stable": [0]}
-    with pytest.raises(InputError, match="without 'moderate'"):
+    with pytest.raises(InputError, match="moderate is missing: write them with `python -m sam_lsac calibrate`"):
         LSAC.balanced(net.model)
+
+
+@pytest.mark.parametrize(
+    "fast",
+    [[True], [-1], ["1"], "1", 1, None, [1.0], [10**30], [5, *range(1, 10_000)], {"1": 1}, [0]],
+    ids=reprlib.repr,
+)
+def test_classes_that_are_no_layers_are_told_to_calibrate(fast):
+    with pytest.raises(InputError, match="python -m sam_lsac calibrate") as found:
+        LayerClasses.from_dict({"stable": [0], "moderate": [], "fast": fast, "rates": [0.1]})
+    assert len(str(found.value)) < 300
+    with pytest.raises(InputError, match="python -m sam_lsac calibrate"):
+        LayerClasses.from_dict({"stable": [], "moderate": [], "fast": []})
 
 
 def of_size(n_layers, width):

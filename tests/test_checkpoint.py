@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import reprlib
+from pathlib import Path
 from typing import ClassVar
 
 import huggingface_hub
 import pytest
 import torch
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError, RevisionNotFoundError
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from tiny_models import conditions, config_dict, is_weight_normed, model, text_encoder, write_meta_checkpoint
 
-from sam_lsac.errors import CheckpointError
-from sam_lsac.model import SAMAudio, load_model, save_checkpoint
+from sam_lsac.errors import CheckpointError, ModelError
+from sam_lsac.model import SAMAudio, checkpoint, load_model, save_checkpoint
 from sam_lsac.model.checkpoint import KNOWN_MODELS
 from sam_lsac.model.config import MDCTConfig, SAMAudioConfig
 from sam_lsac.model.text import T5TextEncoder
@@ -113,13 +117,14 @@ def test_a_type_holds_for_the_transformer_and_not_for_codec_and_text(saved, dtyp
     assert (velocity(loaded) - exact).norm() / exact.norm() < 2e-2
 
 
-def test_a_text_encoder_from_elsewhere_is_saved_with_the_checkpoint(saved, tmp_path):
+def test_a_text_encoder_from_the_hub_is_saved_with_the_checkpoint(saved, tmp_path, hub):
     folder, built = saved
-    (folder / "text_encoder").rename(tmp_path / "elsewhere")
+    hub.answer = (folder / "text_encoder").rename(tmp_path / "elsewhere")
     config = json.loads((folder / "config.json").read_text())
-    config["text_encoder"]["name"] = str(tmp_path / "elsewhere")
+    config["text_encoder"]["name"] = "someone/t5-tiny"
     (folder / "config.json").write_text(json.dumps(config))
     loaded = load_model(folder)
+    assert [name for name, _ in hub.calls] == ["someone/t5-tiny"]
     save_checkpoint(loaded, tmp_path / "copy")
     again = load_model(tmp_path / "copy")
     assert again.config.text_encoder.name == "text_encoder"
@@ -147,10 +152,11 @@ def test_all_files_of_a_checkpoint_can_be_read_by_the_same_people(saved, tmp_pat
     assert {path.stat().st_mode for path in files} == {(tmp_path / "plain").stat().st_mode}
 
 
-def test_the_digest_follows_everything_that_is_computed_with_and_nothing_else(saved, monkeypatch):
+def test_the_digest_follows_everything_that_is_computed_with_and_nothing_else(saved):
     folder, _ = saved
     digest = load_model(folder).checkpoint_digest
     (folder / "notes.txt").write_text("nothing")
+    (folder / "text_encoder" / "pytorch_model.bin").write_bytes(b"not read beside safetensors")
     (folder / "layer_classes.json").unlink()
     assert load_model(folder).checkpoint_digest == digest
     seen = {digest}
@@ -163,17 +169,109 @@ def test_the_digest_follows_everything_that_is_computed_with_and_nothing_else(sa
     seen.add(load_model(folder).checkpoint_digest)
     text_encoder(seed=1).save(folder / "text_encoder")
     seen.add(load_model(folder).checkpoint_digest)
-    monkeypatch.setattr(T5TextEncoder, "commit", "0123abc")  # as of an encoder from the hub
+    tokenizer = json.loads((folder / "text_encoder/tokenizer_config.json").read_text())
+    (folder / "text_encoder/tokenizer_config.json").write_text(json.dumps(tokenizer | {"eos_token": "<pad>"}))
     seen.add(load_model(folder).checkpoint_digest)
     assert len(seen) == 5
 
 
+def test_two_loads_of_one_folder_are_bit_equal_and_draw_nothing(saved):
+    before = torch.get_rng_state()
+    one, other = load_model(saved[0]), load_model(saved[0])
+    assert torch.equal(torch.get_rng_state(), before)
+    assert one.checkpoint_digest == other.checkpoint_digest
+    assert one.state_dict().keys() == other.state_dict().keys()
+    for name, value in one.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+
+
+def test_one_weight_of_the_text_encoder_makes_another_checkpoint(saved):
+    folder, _ = saved
+    digest = load_model(folder).checkpoint_digest
+    path = folder / "text_encoder/model.safetensors"
+    for name, weight in load_file(path).items():
+        changed = weight.clone()
+        changed.view(-1)[-1] += 1e-3
+        save_file(load_file(path) | {name: changed}, path, metadata={"format": "pt"})
+        assert digest != (digest := load_model(folder).checkpoint_digest), name
+
+
+def test_a_hub_encoder_counts_by_its_files(saved, tmp_path, hub):
+    folder, _ = saved
+    hub.answer = (folder / "text_encoder").rename(tmp_path / "elsewhere")
+    config = json.loads((folder / "config.json").read_text())
+    config["text_encoder"]["name"] = "t5-tiny"
+    (folder / "config.json").write_text(json.dumps(config))
+    digest = load_model(folder).checkpoint_digest
+    assert load_model(folder).checkpoint_digest == digest
+    text_encoder(seed=1).save(tmp_path / "elsewhere")
+    assert load_model(folder).checkpoint_digest != digest
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "model.safetensors", "text_encoder/config.json", "text_encoder/model.safetensors"]
+)
+@pytest.mark.parametrize("change", ["written", "replaced", "removed"])
+def test_a_file_that_changes_while_it_is_loaded_is_refused(saved, monkeypatch, name, change):
+    path = saved[0] / name
+    fill_buffers = checkpoint._fill_buffers
+
+    def change_it(*args):  # after the weights are read, before the digest is taken
+        fill_buffers(*args)
+        path.replace(path.with_suffix(".old"))
+        if change != "removed":
+            path.write_bytes(path.with_suffix(".old").read_bytes())
+        if change == "written":
+            path.write_bytes(path.read_bytes() + b" ")
+
+    monkeypatch.setattr(checkpoint, "_fill_buffers", change_it)
+    if name.startswith("text_encoder"):  # those are read after it
+        monkeypatch.setattr(checkpoint, "_fill_buffers", fill_buffers)
+        eval_ = T5TextEncoder.eval
+        monkeypatch.setattr(T5TextEncoder, "eval", lambda self: change_it(torch.nn.Module(), None) or eval_(self))
+    with pytest.raises(CheckpointError, match=f"{path.name} changed while it was loaded; load it again"):
+        load_model(saved[0])
+
+
 @pytest.mark.parametrize(
     "content",
-    [[1], {"stable": [0]}, {"stable": [0], "moderate": [0], "fast": []}, {"stable": [2], "moderate": [], "fast": []}],
+    [
+        [1],
+        "stable",
+        {"stable": [0]},
+        {"stable": [0], "moderate": [0], "fast": []},
+        {"stable": [2], "moderate": [], "fast": []},
+        {"stable": [0], "moderate": [], "fast": []},
+        {"stable": [0], "moderate": [True], "fast": []},
+        {"stable": [0], "moderate": [], "fast": [-1]},
+        {"stable": [0], "moderate": [], "fast": ["1"]},
+        {"stable": [0], "moderate": [], "fast": "1"},
+        {"stable": [0], "moderate": [], "fast": [1.0]},
+        {"stable": [0], "moderate": [], "fast": [10**30]},
+        {"stable": [0], "moderate": [], "fast": list(range(1, 10_000))},
+        {"stable": [], "moderate": [], "fast": []},
+        {"stable": [0], "moderate": [], "fast": [1], "rate": [0.1, 0.2]},
+        *({"stable": [], "moderate": [], "fast": junk} for junk in ([None], [[0]], [{}], None, 0, {"0": 0})),
+    ],
+    ids=reprlib.repr,
 )
 def test_malformed_layer_classes_are_refused(saved, content):
     (saved[0] / "layer_classes.json").write_text(json.dumps(content))
+    with pytest.raises(
+        CheckpointError, match=r"layer_classes\.json.*python -m sam_lsac calibrate|did you mean"
+    ) as found:
+        load_model(saved[0])
+    assert len(str(found.value)) < 500 + 4 * len(str(saved[0]))
+
+
+def test_layer_classes_with_their_measurements_are_read(saved):
+    content = {"stable": [0], "moderate": [], "fast": [1], "rates": [0.1, 1], "entropy": [[2.5, 3]], "n_mixtures": 8}
+    (saved[0] / "layer_classes.json").write_text(json.dumps(content))
+    assert load_model(saved[0]).layer_classes == {"stable": [0], "moderate": [], "fast": [1]}
+
+
+def test_layer_classes_that_are_no_text_are_refused(saved):
+    (saved[0] / "layer_classes.json").write_text("[" * 100_000)
     with pytest.raises(CheckpointError, match=r"layer_classes\.json"):
         load_model(saved[0])
 
@@ -219,7 +317,7 @@ def test_safetensors_are_read_too_and_preferred(metas, layout):
         ("transformer", {"n_head": 2}, "transformer: unknown key 'n_head'.*'n_heads'"),
         ("transformer", {"n_layers": 3}, "Missing"),
         ("transformer", {"dim": 30}, "multiple of n_heads"),
-        ("audio_codec", {"kind": "flac"}, "'flac' is unknown"),
+        ("audio_codec", {"kind": "flac"}, "unknown kind 'flac': choose from dacvae, mdct"),
     ],
 )
 def test_options_that_this_version_cannot_reproduce_are_refused(metas, key, value, message):
@@ -252,6 +350,201 @@ def test_a_damaged_configuration_is_a_clear_error(metas, content, message):
         load_model(metas[0])
 
 
+# --- Hostile and damaged configurations. The file is read as the one of a stranger.
+
+
+EMBEDDED = json.loads((Path(__file__).parents[1] / "fixtures/embedded/checkpoint/config.json").read_text())
+
+
+def places(value, path=()):
+    """The path of every value in plain data, but of the first two items alone of a list."""
+    yield path
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from places(inner, (*path, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value[:2]):
+            yield from places(inner, (*path, index))
+
+
+def replaced(value, path, junk):
+    """A copy of plain data with another value at a path."""
+    if not path:
+        return junk
+    copy = list(value) if isinstance(value, list) else dict(value)
+    copy[path[0]] = replaced(copy[path[0]], path[1:], junk) if path[1:] else junk
+    return copy
+
+
+def nested(depth):
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("part", "key", "value"),
+    [
+        *(("transformer", "n_heads", value) for value in (0, -1, 10**6, 2.0, "8", True, None, [8])),
+        *(("transformer", "n_layers", value) for value in (0, 10**6, 10**30)),
+        *(("transformer", "max_positions", value) for value in (0, 10**9)),
+        *(("transformer", "norm_eps", value) for value in (0, -1e-5, 1e-300, 1e300)),
+        *(("transformer", "dim", value) for value in (0, -32, 10**9, 32.5)),
+        *(("transformer", "ffn_dim_multiplier", value) for value in (0, -1, 1e9)),
+        *(("transformer", name, 10**9) for name in ("ffn_exp", "multiple_of", "out_channels", "in_channels")),
+        *(("transformer", name, "mish") for name in ("non_linearity", "t_block_non_linearity")),
+        *(("transformer", "qk_norm", value) for value in (0, 1, "true")),
+        *(("text_encoder", "max_length", value) for value in (0, -1, 10**9, 3.5)),
+        *(("text_encoder", "pad_mode", value) for value in ("never", True)),
+        *(("text_encoder", "name", value) for value in (5, None, ["a"])),
+        *(("audio_codec", "sample_rate", value) for value in (0, -8000, 48, 10**9)),
+        *(("audio_codec", name, 1e39) for name in ("mean", "std")),
+        *(("audio_codec", "std", value) for value in (0, -1.0)),
+        *(
+            ("audio_codec", "encoder_rates", value)
+            for value in ([], [1, 1920], [2] * 99, [0, 8, 10, 12], 1920, [-2, 960])
+        ),
+        *(("audio_codec", "codebook_dim", value) for value in (-1, 10**9)),
+        *(("audio_codec", "decoder_dim", value) for value in (0, 95)),
+        *((None, name, value) for name in ("in_channels", "video_dim", "anchor_embedding_dim") for value in (0, 10**9)),
+        *((None, "num_anchors", value) for value in (2, -1)),
+        *(
+            (None, name, value)
+            for name in ("transformer", "text_encoder", "audio_codec")
+            for value in (5, [], "", False)
+        ),
+        (None, "vision_encoder", [1]),
+    ],
+)
+def test_a_value_of_another_type_or_beyond_its_bounds_is_an_error_with_its_key_and_a_remedy(part, key, value):
+    config = config_dict()
+    (config if part is None else config[part])[key] = value
+    with pytest.raises(CheckpointError) as caught:
+        SAMAudioConfig.from_dict(config)
+    assert key in str(caught.value)
+    assert "restore config.json" in str(caught.value) or "choose from" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("scale", [value] + [1.0] * 31) for value in (0, -1, 1e-30, 1e39, True, "1")),
+        *(("mean", [value] + [0.0] * 31) for value in (1e39, -1e39, None)),
+        *(("floor", value) for value in (0, -1e-6, 1e-60, 2)),
+        *(("shape_power", value) for value in (-0.1, 1.1)),
+        *(("hop_length", value) for value in (0, 10**6)),
+        *(("gain_widths", value) for value in ([], [0] * 24, [-1, 65], [64, 65], [1.5])),
+    ],
+)
+def test_statistics_and_sizes_of_the_transform_codec_have_bounds(key, value):
+    config = {
+        **config_dict(out_channels=192),
+        "audio_codec": {"kind": "mdct", "gain_widths": [2] * 16, "hop_length": 64},
+    }
+    config["transformer"]["out_channels"], config["in_channels"] = 96, 288
+    SAMAudioConfig.from_dict(config)  # as it stands it is fine
+    config["audio_codec"][key] = value
+    with pytest.raises(CheckpointError, match=rf"{key}.*restore config\.json"):
+        SAMAudioConfig.from_dict(config)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"out_channels": 6}, "out_channels = 6, but 4 codec channels need 8"),
+        ({"context_dim": 64}, "context_dim = 64 must be transformer.dim = 32"),
+        ({"dim": 36, "n_heads": 4, "context_dim": 36}, "dim / n_heads = 9"),
+        (
+            {"max_positions": 10**6, "dim": 2048, "n_heads": 8, "context_dim": 2048},
+            "max_positions = 1000000 is too many",
+        ),
+    ],
+)
+def test_sizes_that_do_not_fit_each_other_are_refused(change, message):
+    with pytest.raises(CheckpointError, match=message):
+        SAMAudioConfig.from_dict(config_dict(**change))
+
+
+@pytest.mark.parametrize("value", [10**5000, nested(5000)], ids=["digits", "levels"])
+@pytest.mark.parametrize(
+    "path", [("transformer", "dim"), ("audio_codec", "kind"), ("vision_encoder",), ("in_channels",)]
+)
+def test_a_value_that_python_itself_cannot_show_is_refused_too(path, value):
+    with pytest.raises(CheckpointError, match=r"^config\.json: .*restore config\.json"):
+        SAMAudioConfig.from_dict(replaced(config_dict(), path, value))
+
+
+def test_the_released_sizes_lie_within_the_bounds():
+    for dim, n_heads, n_layers in ((1536, 12, 12), (2048, 16, 16), (2816, 22, 22)):
+        sizes = {"dim": dim, "n_heads": n_heads, "n_layers": n_layers, "context_dim": dim}
+        config = SAMAudioConfig.from_dict({"transformer": sizes, "vision_encoder": {"dim": 1024}})
+        assert (config.transformer.dim, config.audio_codec.hop_length, config.video_dim) == (dim, 1920, 1024)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"[" * 100_000 + b"]" * 100_000, "nested too deeply"),
+        (b'{"transformer": ' + b"[" * 500 + b"]" * 500 + b"}", "transformer|recursion"),
+        (b'{"in_channels": NaN}', "NaN is no number of JSON"),
+        (b'{"in_channels": -Infinity}', "-Infinity is no number of JSON"),
+        (b'{"in_channels": \x00}', "not valid JSON"),
+        (b'{"in_channels": 24\x00', "not valid JSON"),
+        (b"\xff\xfe{}", "not valid JSON"),
+        (b'{"in_channels": 1' + b"0" * 5000 + b"}", "not valid JSON"),
+        (b'{"text_encoder": {"name": "\\ud800"}}', "cannot be read"),
+        (b"", "not valid JSON"),
+    ],
+)
+def test_what_is_no_json_object_is_refused_with_the_files_name(metas, content, message):
+    (metas[0] / "config.json").write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"(?s)config\.json.*({message})"):
+        load_model(metas[0])
+
+
+def test_an_enormous_file_is_refused_unread(metas):
+    with (metas[0] / "config.json").open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(CheckpointError, match="larger than"):
+        load_model(metas[0])
+
+
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(-(10**400), 10**400)
+    | st.floats(allow_nan=True, allow_infinity=True)
+    | st.text(st.characters(), max_size=20)
+    | st.sampled_from([10**9, 10**4000, 1e308, -0.0, "\x00", "\ud800", "../..", "/", "mdct", nested(90), nested(900)])
+)
+JUNK = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.text(st.characters(), max_size=9), inner, max_size=4)
+    ),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize("config", [EMBEDDED, config_dict()], ids=["embedded", "meta"])
+def test_any_junk_in_a_configuration_is_read_or_refused_within_two_seconds(config):
+    every = [path for path in places(config) if path]
+
+    @settings(max_examples=600, deadline=2000, derandomize=True, database=None)
+    @given(st.sampled_from(every), JUNK)
+    def check(path, junk):
+        try:
+            found = SAMAudioConfig.from_dict(replaced(config, path, junk))
+        except CheckpointError:
+            return
+        assert isinstance(found, SAMAudioConfig)
+        assert found.transformer.n_layers <= 512
+
+    check()
+
+
 # --- Names and the hub.
 
 
@@ -273,6 +566,13 @@ def test_a_missing_folder_is_not_looked_for_on_the_hub(tmp_path, hub):
         with pytest.raises(CheckpointError, match="There is no model or folder"):
             load_model(name)
     assert not hub.calls
+
+
+@pytest.mark.parametrize("name", ["a\0b", "x" * 5000, "/" + "x" * 5000, "~nobody-of-this-name/model", "a/..", ""])
+def test_a_name_that_no_folder_can_have_is_refused(name, hub):
+    hub.answer = ValueError("not a repository id")
+    with pytest.raises(CheckpointError):
+        load_model(name)
 
 
 def test_a_file_is_not_a_checkpoint_folder(saved):
@@ -353,3 +653,38 @@ def test_offline_mode_is_respected(tmp_path, monkeypatch):
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(CheckpointError, match=r"'facebook/sam-audio-small' is not a folder.*hf auth login"):
         load_model("facebook/sam-audio-small")
+
+
+# --- Devices and types.
+
+
+@pytest.mark.parametrize(
+    "device", ["x", "", "meta", "xla", "cpu:1", "cuda:99", "CPU", "cuda:-1", "vulkan", "cuda:x", torch.device("meta")]
+)
+def test_a_device_that_is_not_here_is_an_error_before_anything_is_read(device, tmp_path):
+    with pytest.raises(ModelError, match=r'There is no device .* here; give one of: "cpu"'):
+        load_model(tmp_path / "nothing", device=device)
+
+
+@pytest.mark.parametrize("device", [None, 3.5, ["cpu"], 99])
+def test_what_is_no_device_at_all_is_an_error_too(device):
+    with pytest.raises(ModelError, match="There is no device"):
+        load_model("embedded", device=device)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="is about a machine without CUDA")
+@pytest.mark.parametrize("device", ["cuda", "cuda:0", torch.device("cuda")])
+def test_cuda_is_refused_where_there_is_none(device):
+    with pytest.raises(ModelError, match="install the PyTorch that fits"):
+        load_model("embedded", device=device)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cpu:0", torch.device("cpu")])
+def test_the_processor_is_always_here(saved, device):
+    assert load_model(saved[0], device=device).proj.weight.device.type == "cpu"
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool, torch.complex64, torch.float8_e4m3fn, "float32"])
+def test_a_type_that_nothing_computes_in_is_refused(saved, dtype):
+    with pytest.raises(ModelError, match=r"none that the model runs in; give torch\.float32"):
+        load_model(saved[0], dtype=dtype)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -20,8 +21,7 @@ from sam_lsac.errors import CacheError, PlanError, StoreError
 from sam_lsac.interventions import Record, attach
 from sam_lsac.interventions import entropy_rates as rates_of
 from sam_lsac.metrics import measure
-from sam_lsac.runs import entropy_rates, execute, open_store, plan
-from sam_lsac.runs.arms import build_edit
+from sam_lsac.runs import Progress, entropy_rates, execute, open_store, plan
 from sam_lsac.runs.compute import noise_digest
 from sam_lsac.separate import draw_noise, separate, solve_batch
 from sam_lsac.solver import parse_solver
@@ -45,7 +45,7 @@ def mixtures():
 
 @pytest.fixture(scope="module")
 def planned(model, mixtures):
-    return plan(tiny_runs.book(), mixtures, model, seeds=(0, 5), metrics=("si_snr", "si_snri"))
+    return plan(tiny_runs.arms(), mixtures, model, seeds=(0, 5), metrics=("si_snr", "si_snri"))
 
 
 @pytest.fixture(scope="module")
@@ -65,8 +65,13 @@ def store(tmp_path):
 def some(model, mixtures, *arms, **changes):
     """A plan of some arms."""
     more = changes.pop("more", {})
-    given = {"metrics": ("si_snr",), **changes}
-    return plan(tiny_runs.book(**more), mixtures, model, arms=arms, **given)
+    given = {"metrics": ("si_snr",), "seeds": (0,), **changes}
+    return plan(tiny_runs.arms(*arms, **more), mixtures, model, **given)
+
+
+def contents(folder):
+    """Every file below a folder, with its bytes."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def relative(value, reference):
@@ -81,7 +86,7 @@ def by_hand(model, mixture, spec, *, edits=None):
     if not spec.text:
         conditions = replace(conditions, text_features=None, text_mask=None)
     noise = draw_noise(conditions.audio_features.shape[1:], spec.seed)[None]
-    edits = [build_edit(described) for described in spec.edits] if edits is None else edits
+    edits = spec.edits if edits is None else edits
     return solve_batch(model, conditions, noise, solver=parse_solver(spec.solver), edits=edits)[0].numpy()
 
 
@@ -116,7 +121,6 @@ class TestEqualToPlainRuns:
 
     def test_scores_are_those_of_separate(self, full, planned, model, mixtures):
         spec = planned.arms["lsac"][0]
-        edits = [build_edit(described) for described in spec.edits]
         wave = mixtures[0].wave
         alone = separate(
             model,
@@ -124,7 +128,7 @@ class TestEqualToPlainRuns:
             sample_rate=tiny_runs.RATE,
             prompt=mixtures[0].prompt,
             solver=parse_solver(spec.solver),
-            edits=edits,
+            edits=spec.edits,
         ).target
         assert relative(full.array(spec.key, "target"), alone) < 1e-4
         mixture = mixtures[0]
@@ -248,27 +252,71 @@ class TestResume:
         with pytest.raises(RuntimeError, match="out of memory"):
             execute(planned, model, mixtures, store, batch_size=1)
         assert len(store.keys()) == 2
-        counted = []
-        assert execute(planned, model, mixtures, store, batch_size=1, progress=counted.append) == 7
-        assert sum(counted) == 7
+        done = []
+        assert execute(planned, model, mixtures, store, batch_size=1, progress=done.append) == 7
+        assert sum(one.runs for one in done) == 7
         assert store.missing(planned) == ()
 
     def test_a_baseline_is_stored_before_the_runs_that_are_compared_with_it(self, model, mixtures, store):
         planned = some(model, mixtures, "lsac", "deepcache", "baseline")
         seen = []
-        execute(planned, model, mixtures, store, progress=lambda n: seen.append((n, len(store.missing(planned)))))
-        assert seen == [(3, 6), (3, 3), (3, 0)]
+        execute(planned, model, mixtures, store, progress=lambda done: seen.append((done, len(store.missing(planned)))))
+        assert seen[0] == (Progress(arm="baseline", runs=3), 6)
+        assert {done.arm for done, _ in seen} == {"lsac", "deepcache", "baseline"}
+        assert [(done.runs, left) for done, left in seen] == [(3, 6), (3, 3), (3, 0)]
         with open_store(store.location, replay=True) as replay:
             assert execute(planned, model, mixtures, replay) == 0
 
-    def test_replay_does_not_compute(self, model, mixtures, store):
-        execute(some(model, mixtures, "baseline"), model, mixtures, store)
+    def test_runs_that_arms_share_are_told_once_and_skipped_ones_too(self, model, store):
+        mixed = [tiny_runs.mixture(0, spans=()), tiny_runs.mixture(1)]
+        planned = some(model, mixed, "gate", "gate-again", "spans")
+        told = []
+        execute(planned, model, mixed, store, progress=told.append)
+        by_arm = {arm: sum(done.runs for done in told if done.arm == arm) for arm in planned.arms}
+        assert by_arm == {"gate": 2, "gate-again": 0, "spans": 2}
+
+    def test_replay_computes_nothing_and_leaves_the_store_as_it_was(self, model, mixtures, tmp_path):
+        path = tmp_path / "runs.sqlite"
+        with open_store(path) as store:
+            execute(some(model, mixtures, "baseline"), model, mixtures, store, keep=lambda _: True)
+        before = contents(tmp_path)
         planned = some(model, mixtures, "baseline", "lsac")
-        with open_store(store.location, replay=True) as replay:
+        with open_store(path, replay=True) as replay:
             with pytest.raises(PlanError, match=r"3 of 6 runs are not in .*pytest bench/"):
                 execute(planned, model, mixtures, replay)
             with pytest.raises(PlanError, match="3 of 6 runs"):
                 ledger(replay, planned)
+        assert len(before) == 7  # the database, and a wave and latents for each mixture
+        after = contents(tmp_path)
+        assert {name: after[name] for name in before} == before
+        assert set(after) - set(before) <= {"runs.sqlite-shm", "runs.sqlite-wal"}  # SQLite's own, for readers
+        assert after.get("runs.sqlite-wal", b"") == b""
+
+    def test_an_interrupt_from_the_keyboard_leaves_the_store_whole(self, model, mixtures, tmp_path, monkeypatch):
+        planned = some(model, mixtures, "baseline", "lsac", "uniform")
+        done = []
+
+        def interrupt_second(*arguments, **named):
+            if len(done) == 1:
+                raise KeyboardInterrupt
+            return measure(*arguments, **named)
+
+        path = tmp_path / "runs.sqlite"
+        monkeypatch.setattr(COMPUTE, "measure", interrupt_second)
+        with open_store(path) as store, pytest.raises(KeyboardInterrupt):
+            execute(planned, model, mixtures, store, progress=done.append, keep=lambda _: True)
+        monkeypatch.undo()
+        assert done == [Progress(arm="baseline", runs=3)]
+        with sqlite3.connect(path) as raw:
+            assert raw.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        raw.close()
+        assert not [name for name in contents(tmp_path) if name.endswith((".tmp", "-journal"))]
+        with attach(model, [], nfe=1):  # and the model is free
+            pass
+        with open_store(path) as store:
+            assert store.keys() == {spec.key for spec in planned.arms["baseline"]}
+            assert execute(planned, model, mixtures, store) == 6
+            assert len(ledger(store, planned).rows) == 9
 
     def test_a_killed_process_loses_at_most_the_batch_in_flight(self, model, mixtures, tmp_path):
         planned = some(model, mixtures, "baseline", "lsac", "uniform")
@@ -282,7 +330,7 @@ class TestResume:
 
             model, mixtures = tiny_runs.model(), tiny_runs.mixtures(3)
             planned = plan(
-                tiny_runs.book(), mixtures, model, arms=["baseline", "lsac", "uniform"], metrics=("si_snr",)
+                tiny_runs.arms("baseline", "lsac", "uniform"), mixtures, model, seeds=(0,), metrics=("si_snr",)
             )
             store = open_store(sys.argv[1])
             insert, inserted = SQLiteStore._insert, []
@@ -311,9 +359,9 @@ class TestResume:
             missing, kept = store.missing(planned), store.keys()
             assert len(kept) == 3  # the first batch, whole
             assert missing == tuple(spec for spec in planned.runs if spec.key not in kept)
-            counted = []
-            assert execute(planned, model, mixtures, store, progress=counted.append, keep=lambda _: True) == 6
-            assert sum(counted) == 6
+            done = []
+            assert execute(planned, model, mixtures, store, progress=done.append, keep=lambda _: True) == 6
+            assert sum(one.runs for one in done) == 6
             assert len(ledger(store, planned).rows) == 9
             for spec in planned.runs:  # those from before and those from after
                 assert store.array(spec.key, "target") is not None
@@ -336,13 +384,6 @@ class TestInputs:
         for spec, mixture in zip(planned.arms["lsac"], mixed, strict=True):
             heard = mixture.at(tiny_runs.RATE)
             assert relative(store.array(spec.key, "latents"), by_hand(model, heard, spec)) < 1e-5
-
-    def test_an_excerpt_is_what_is_separated(self, model, store):
-        long = tiny_runs.mixture(0, n_samples=4096, excerpt_start_s=0.1)
-        planned = some(model, [long], "baseline", excerpt_s=0.256)
-        execute(planned, model, [long], store, keep=lambda _: True)
-        (spec,) = planned.runs
-        assert relative(store.array(spec.key, "latents"), by_hand(model, long.excerpt(0.1, 0.256), spec)) < 1e-5
 
     def test_another_model_type_or_set_of_mixtures_is_refused(self, planned, model, mixtures, store):
         with pytest.raises(PlanError, match=r"checkpoint.*make it anew"):
@@ -408,14 +449,14 @@ class TestLedger:
     def test_arms_that_share_runs_have_the_same_figures(self, full, planned):
         pairs = ledger(full, planned).paired("si_snr", arm="gate", baseline="gate-again", tier="clean")
         assert pairs.n == 3
-        assert np.array_equal(pairs.treated, pairs.baseline)
+        assert np.array_equal(pairs.first, pairs.second)
 
     def probes(self, model, mixture, spec, **wanted):
         conditions = model.conditions(
             torch.from_numpy(mixture.wave)[None], [mixture.prompt], [mixture.spans if spec.spans else None]
         )
         noise = draw_noise(conditions.audio_features.shape[1:], spec.seed)[None]
-        edits = [*(build_edit(described) for described in spec.edits), Record(**wanted)]
+        edits = [*spec.edits, Record(**wanted)]
         left = []
         solve_batch(model, conditions, noise, solver=parse_solver(spec.solver), edits=edits, on_leave=left.append)
         return left[0].outcomes[-1]
@@ -448,7 +489,7 @@ class TestLedger:
 
     def test_the_two_forms_of_the_block_ratio_differ_by_the_counts_of_their_pairs(self, model, store):
         quarter = tiny_runs.mixture(spans=(("+", 0.0, 4 * tiny_runs.HOP / tiny_runs.RATE),))
-        one = plan(tiny_runs.book(), [quarter], model, arms=["spans"], metrics=("si_snr",))
+        one = some(model, [quarter], "spans")
         execute(one, model, [quarter], store)
         rows = {row.metric: row.value for row in ledger(store, one).rows}
         within, across = 4**2 + 12**2, 2 * 4 * 12

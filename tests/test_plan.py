@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import shutil
 import sys
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from sam_lsac.caching import SAM_AUDIO_SMALL, CacheAttention, DeepCache
-from sam_lsac.claims import Arm, load_claims
+import sam_lsac
+from sam_lsac.caching import SAM_AUDIO_SMALL, CacheAttention, DeepCache, LSACLevel
+from sam_lsac.claims import load_claims
 from sam_lsac.errors import PlanError
 from sam_lsac.interventions import (
     FreezeSelfAttention,
@@ -23,19 +25,18 @@ from sam_lsac.interventions import (
     ZeroAdditive,
     ZeroCrossAttention,
 )
-from sam_lsac.runs import Plan, RunSpec, plan, resolve_arm
-from sam_lsac.runs.arms import build_edit, describe_edit
-from sam_lsac.runs.plan import checkpoint_digest, code_version
+from sam_lsac.runs import Arm, RunSpec, check_arm, plan, resolve_arm
+from sam_lsac.runs.arms import EDITS, build_edit, describe_edit
+from sam_lsac.runs.plan import NUMERICAL, checkpoint_digest, code_version
 from tests import standin, tiny_runs
 
 CLAIMS = Path(__file__).resolve().parents[1] / "bench" / "claims.toml"
-LABELS = {"mixture", "tier", "group", "excerpt_s"}
+LABELS = {"mixture", "tier", "group"}
 SPEC = RunSpec(
     mixture="clean-000",
     tier="clean",
     group="dog",
     mixture_digest="a",
-    excerpt_s=None,
     seed=0,
     checkpoint="b",
     solver="euler:16",
@@ -53,11 +54,10 @@ OTHER = {
     "tier": "env",
     "group": "cat",
     "mixture_digest": "z",
-    "excerpt_s": 2.0,
     "seed": 1,
     "checkpoint": "z",
     "solver": "midpoint:16",
-    "edits": (describe_edit(ZeroAdditive()),),
+    "edits": (ZeroAdditive(),),
     "text": False,
     "spans": True,
     "record": ("entropy",),
@@ -68,6 +68,47 @@ OTHER = {
 }
 
 
+PACKAGE = Path(sam_lsac.__file__).parent
+#: What computing a run imports and no run depends on.
+DECIDES_NOTHING = {
+    "__init__.py": "names",
+    "errors.py": "sentences",
+    "records.py": "checks rows; what it reads from them stands in the key itself",
+    "runs/__init__.py": "names",
+    "runs/plan.py": "makes the key, in which all that it decides stands",
+    "runs/store.py": "keeps results as they are",
+}
+
+
+def files_of(path):
+    return sorted(path.rglob("*.py")) if path.is_dir() else [path]
+
+
+def imported_by(*parts):
+    """Files of the package that these import, directly or not, with the packages that they lie in."""
+    found, left = set(), list(parts)
+    while left:
+        part = left.pop()
+        if part in found:
+            continue
+        found.add(part)
+        left += [str(parent / "__init__.py") for parent in Path(part).parents if str(parent) != "."]
+        left += ["__init__.py"]
+        if part in ("__init__.py", "runs/__init__.py"):
+            continue  # they import the whole library for its names
+        for node in ast.walk(ast.parse((PACKAGE / part).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("sam_lsac"):
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names if alias.name.startswith("sam_lsac")]
+            else:
+                continue
+            for name in names:
+                below = "/".join(name.split(".")[1:])
+                left += [one for one in (f"{below}.py", f"{below}/__init__.py") if (PACKAGE / one).is_file()]
+    return found
+
+
 @pytest.fixture(scope="module")
 def model():
     return tiny_runs.model()
@@ -75,7 +116,13 @@ def model():
 
 @pytest.fixture(scope="module")
 def planned(model):
-    return plan(tiny_runs.book(), tiny_runs.mixtures(2), model, seeds=(0, 5), metrics=("si_snr",))
+    return plan(tiny_runs.arms(), tiny_runs.mixtures(2), model, seeds=(0, 5), metrics=("si_snr",))
+
+
+def one_run(model, mixture, *, solver="euler:4"):
+    """The baseline's run on a mixture."""
+    arms = {"baseline": Arm(name="baseline", solver=solver)}
+    return plan(arms, [mixture], model, seeds=(0,)).runs[0]
 
 
 class TestKey:
@@ -89,7 +136,7 @@ class TestKey:
         assert len(keys) == len(OTHER) - len(LABELS)
 
     def test_the_order_of_edits_counts(self):
-        both = tuple(describe_edit(edit) for edit in (ZeroAdditive(), ZeroCrossAttention()))
+        both = (ZeroAdditive(), ZeroCrossAttention())
         assert replace(SPEC, edits=both).key != replace(SPEC, edits=both[::-1]).key
 
     def test_a_run_is_the_same_after_json(self, planned):
@@ -98,13 +145,34 @@ class TestKey:
             assert again == spec
             assert again.key == spec.key
 
-    def test_json_of_something_else_is_refused(self):
-        with pytest.raises(PlanError, match="make the plan anew"):
-            RunSpec.from_json({**SPEC.to_json(), "more": 1})
-        with pytest.raises(PlanError, match="make the plan anew"):
-            RunSpec.from_json({})
-        with pytest.raises(PlanError, match="to_json"):
-            Plan.from_json({"runs": []})
+    def test_solver_steps_alone_make_another_run(self, model):
+        mixture = tiny_runs.mixture(0)
+        keys = [
+            one_run(model, mixture, solver=solver).key for solver in ("euler:4", "euler:3", "midpoint:4", "euler:4")
+        ]
+        assert len(set(keys)) == 3
+        assert keys[0] == keys[3]
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ({"more": 1}, "unknown key 'more'"),
+            ({"seed": "0"}, "seed: must be a valid integer"),
+            ({"seed": True}, "seed: must be a valid integer"),
+            ({"text": 1}, "text: must be a valid boolean"),
+            ({"edits": None}, "must be a valid array"),
+            ({"edits": ["ZeroAdditive"]}, "must be an object"),
+            ({"edits": [{"kind": "Nothing"}]}, "unknown edit 'Nothing'"),
+            ({"edits": [{"kind": "LSAC", "level": "safe"}]}, "no edit until it is known for which model"),
+        ],
+    )
+    def test_json_of_something_else_is_refused(self, change, words):
+        with pytest.raises(PlanError, match=words):
+            RunSpec.from_json({**SPEC.to_json(), **change})
+        whole = SPEC.to_json()
+        del whole["solver"]
+        with pytest.raises(PlanError, match="solver is missing: make the plan anew"):
+            RunSpec.from_json(whole)
 
 
 class TestPlan:
@@ -124,9 +192,6 @@ class TestPlan:
         edited = [bool(spec.edits) for spec in planned.runs]
         assert edited == sorted(edited)
 
-    def test_a_plan_is_the_same_after_json(self, planned):
-        assert Plan.from_json(json.loads(json.dumps(planned.to_json()))) == planned
-
     def test_the_baseline_records_entropy_and_runs_with_spans_the_block_ratio(self, planned):
         recorded = {name: specs[0].record for name, specs in planned.arms.items()}
         spanned = {"spans", "gate", "gate-again", "shuffled"}
@@ -136,49 +201,40 @@ class TestPlan:
         }
 
     def test_what_is_recorded_does_not_depend_on_the_arms_that_are_asked_for(self, model, planned):
-        alone = plan(tiny_runs.book(), tiny_runs.mixtures(2), model, arms=["lsac", "baseline"], metrics=("si_snr",))
+        few = tiny_runs.arms("lsac", "baseline")
+        alone = plan(few, tiny_runs.mixtures(2), model, seeds=(0,), metrics=("si_snr",))
         assert {spec.key for spec in alone.runs} < {spec.key for spec in planned.runs}
-
-    def test_seeds_come_from_the_book(self, model):
-        book = tiny_runs.book()
-        book.settings.seeds = (3, 4)
-        made = plan(book, tiny_runs.mixtures(1), model, arms=["baseline"])
-        assert [spec.seed for spec in made.arms["baseline"]] == [3, 4]
 
     def test_the_same_excerpt_is_the_same_run_however_it_was_cut(self, model):
         long = tiny_runs.mixture(n_samples=8192, excerpt_start_s=0.25)
-        cut = plan(tiny_runs.book(), [long], model, arms=["baseline"], excerpt_s=0.5)
-        given = plan(tiny_runs.book(), [long.excerpt(0.25, 0.5)], model, arms=["baseline"])
-        elsewhere = plan(
-            tiny_runs.book(), [replace(long, excerpt_start_s=0.125)], model, arms=["baseline"], excerpt_s=0.5
-        )
-        assert cut.runs[0].key == given.runs[0].key != elsewhere.runs[0].key
+        cut = one_run(model, long.excerpt(duration_s=0.5))
+        given = one_run(model, long.excerpt(0.25, 0.5))
+        elsewhere = one_run(model, replace(long, excerpt_start_s=0.125).excerpt(duration_s=0.5))
+        assert cut.key == given.key != elsewhere.key
 
     def test_the_model_decides_checkpoint_type_and_device(self, model):
-        made = plan(tiny_runs.book(), tiny_runs.mixtures(1), model, arms=["baseline"]).runs[0]
+        made = one_run(model, tiny_runs.mixture())
         assert (made.dtype, made.device) == ("float32", "cpu")
-        half = plan(tiny_runs.book(), tiny_runs.mixtures(1), tiny_runs.model().to(torch.bfloat16), arms=["baseline"])
-        assert half.runs[0].dtype == "bfloat16"
+        assert one_run(tiny_runs.model().to(torch.bfloat16), tiny_runs.mixture()).dtype == "bfloat16"
 
     @pytest.mark.parametrize(
         ("changes", "remedy"),
         [
-            ({"arms": ["basline"]}, "claims file has baseline"),
+            ({"arms": {}}, "at least one arm"),
             ({"seeds": ()}, "at least one seed"),
             ({"seeds": (0, 0)}, "there twice"),
             ({"seeds": (-1,)}, "such as 0"),
             ({"seeds": (True,)}, "such as 0"),
             ({"metrics": ()}, "at least one metric"),
-            ({"metrics": ("snr",)}, "choose from si_snr"),
+            ({"metrics": ("snr",)}, "did you mean 'si_snr'"),
             ({"mixtures": []}, "at least one mixture"),
             ({"mixtures": [tiny_runs.mixture(0), tiny_runs.mixture(0)]}, "give each its own"),
-            ({"excerpt_s": 0.0}, "positive length"),
         ],
     )
     def test_what_cannot_be_planned_is_refused_with_the_remedy(self, model, changes, remedy):
-        given = {"mixtures": tiny_runs.mixtures(1), **changes}
+        given = {"arms": tiny_runs.arms(), "mixtures": tiny_runs.mixtures(1), "seeds": (0,), **changes}
         with pytest.raises(PlanError, match=remedy):
-            plan(tiny_runs.book(), given.pop("mixtures"), model, **given)
+            plan(given.pop("arms"), given.pop("mixtures"), model, **given)
 
 
 class TestDigests:
@@ -190,17 +246,25 @@ class TestDigests:
         other.checkpoint_digest = "known"
         assert checkpoint_digest(other) == "known"
 
-    @pytest.mark.parametrize("part", ["model/text.py", "solver.py", "interventions/edit.py", "caching/lsac.py"])
+    @pytest.mark.parametrize("part", ["model/text.py", "solver/adams.py", "interventions/edit.py", "caching/lsac.py"])
     def test_the_code_version_follows_the_numerical_modules(self, tmp_path, monkeypatch, part):
         self.check(tmp_path, monkeypatch, part, same=False)
 
-    @pytest.mark.parametrize("part", ["separate.py", "metrics.py", "runs/compute.py"])
+    @pytest.mark.parametrize(
+        "part", ["separate.py", "metrics.py", "runs/compute.py", "runs/execute.py", "runs/arms.py", "mixtures/audio.py"]
+    )
     def test_and_what_composes_them(self, tmp_path, monkeypatch, part):
         self.check(tmp_path, monkeypatch, part, same=False)
 
     @pytest.mark.parametrize("part", ["errors.py", "claims/judge.py", "runs/sqlite.py"])
     def test_and_nothing_else(self, tmp_path, monkeypatch, part):
         self.check(tmp_path, monkeypatch, part, same=True)
+
+    def test_all_that_computing_imports_is_in_it_but_for_what_decides_nothing(self):
+        listed = {file.relative_to(PACKAGE).as_posix() for part in NUMERICAL for file in files_of(PACKAGE / part)}
+        assert imported_by("runs/compute.py", "runs/execute.py") - listed == set(DECIDES_NOTHING)
+        assert listed & set(DECIDES_NOTHING) == set()
+        assert all((PACKAGE / part).exists() for part in NUMERICAL)
 
     def check(self, tmp_path, monkeypatch, part, *, same):
         module = sys.modules["sam_lsac.runs.plan"]
@@ -215,7 +279,7 @@ class TestDigests:
         assert (code_version() == here) == same
 
 
-EDITS = [
+SEVERAL = [
     CacheAttention(freeze_steps={1: 4, 0: 6}),
     CacheAttention(freeze_steps={1: 4}, max_bytes=100, n_steps=16),
     DeepCache(interval=3),
@@ -231,11 +295,11 @@ EDITS = [
 
 
 class TestEdits:
-    @pytest.mark.parametrize("edit", EDITS, ids=lambda edit: type(edit).__name__)
+    @pytest.mark.parametrize("edit", SEVERAL, ids=lambda edit: type(edit).__name__)
     def test_an_edit_is_the_same_after_text(self, edit):
-        described = describe_edit(edit)
-        assert build_edit(described) == edit
-        assert describe_edit(build_edit(described)) == described
+        row = json.loads(json.dumps(describe_edit(edit)))
+        assert build_edit(row) == edit
+        assert describe_edit(build_edit(row)) == row
 
     def test_equal_edits_have_equal_texts(self):
         assert describe_edit(HijackGate(value=1)) == describe_edit(HijackGate(value=1.0))
@@ -244,7 +308,10 @@ class TestEdits:
         )
 
     def test_different_edits_have_different_texts(self):
-        assert len({describe_edit(edit) for edit in EDITS}) == len(EDITS)
+        assert len({json.dumps(describe_edit(edit), sort_keys=True) for edit in SEVERAL}) == len(SEVERAL)
+
+    def test_every_edit_that_an_arm_may_name_is_among_them(self):
+        assert {type(edit) for edit in SEVERAL} | {LSACLevel} == set(EDITS.values())
 
     def test_an_edit_of_another_class_is_refused(self):
         class Mine(ZeroAdditive):
@@ -253,10 +320,21 @@ class TestEdits:
         with pytest.raises(PlanError, match="no class that a plan knows"):
             describe_edit(Mine())
 
-    @pytest.mark.parametrize("text", ["", "[]", "{}", '{"kind":"Nothing"}', '{"kind":"DeepCache","every":2}'])
-    def test_text_of_something_else_is_refused(self, text):
-        with pytest.raises(PlanError):
-            build_edit(text)
+    @pytest.mark.parametrize(
+        ("row", "words"),
+        [
+            ({}, "unknown edit None"),
+            ({"kind": "Nothing"}, "unknown edit 'Nothing'"),
+            ({"kind": ["DeepCache"]}, "unknown edit"),
+            ({"kind": "DeepCache", "intervall": 2}, "unknown key 'intervall': did you mean 'interval'"),
+            ({"kind": "DeepCache", "interval": "2"}, "interval: must be a valid integer"),
+            ({"kind": "FreezeSelfAttention", "layer": [1], "step": 2}, "unknown key 'layer': did you mean 'layers'"),
+            ({"kind": "FreezeSelfAttention", "layers": "stable", "step": 2}, "layers: must be a valid array"),
+        ],
+    )
+    def test_a_row_of_something_else_is_refused(self, row, words):
+        with pytest.raises(PlanError, match=words):
+            build_edit(row)
 
 
 class TestArms:
@@ -274,20 +352,17 @@ class TestArms:
         arm = self.resolve(model, edits=({"kind": "FreezeSelfAttention", "layers": word, "step": 4},))
         assert arm.edits == (FreezeSelfAttention(layers=layers, step=4),)
 
-    def test_quantities_become_what_is_recorded(self, model):
-        arm = self.resolve(model, edits=({"kind": "Record", "quantities": ["block_ratio"]},))
-        assert arm.edits == (Record(entropy=False, block_ratio=True),)
-
     @pytest.mark.parametrize(
         "row",
         [
-            {"solver": "heun:16"},
+            {"solver": "rk4:16"},
             {"solver": "euler:0"},
             {"edits": ({"kind": "Nothing"},)},
             {"edits": ({"kind": "FreezeSelfAttention", "layers": "slow", "step": 4},)},
             {"edits": ({"kind": "FreezeSelfAttention", "layers": (4,), "step": 4},)},
             {"edits": ({"kind": "DeepCache", "interval": 0},)},
-            {"edits": ({"kind": "Record", "quantities": ["maps"]},)},
+            {"edits": ({"kind": "Record", "layers": [0, 4]},)},
+            {"edits": ({"kind": "Record", "maps": [[4, 1]]},)},
             {"solver": "euler:1", "edits": ({"kind": "LSAC", "level": "safe"},)},
         ],
     )
@@ -308,3 +383,26 @@ class TestArms:
         for arm in load_claims(CLAIMS).arms.values():
             resolved = resolve_arm(arm, network)
             assert [build_edit(describe_edit(edit)) for edit in resolved.edits] == list(resolved.edits)
+            check_arm(arm)
+
+    @pytest.mark.parametrize(
+        ("row", "words"),
+        [
+            ({"solver": "heun:16"}, "heun"),
+            ({"edits": ({"kind": "DeepCach"},)}, "unknown edit 'DeepCach': did you mean 'DeepCache'"),
+            ({"edits": ({"step": 4},)}, "unknown edit None"),
+            ({"edits": ({"kind": "LSAC", "level": "balancd"},)}, "unknown level 'balancd': did you mean 'balanced'"),
+            ({"edits": ({"kind": "LSAC"},)}, "level is missing"),
+            ({"edits": ({"kind": "ZeroCrossAttention", "layer": [1]},)}, "did you mean 'layers'"),
+            (
+                {"edits": ({"kind": "FreezeSelfAttention", "layers": "slow", "step": 4},)},
+                "unknown class of layers 'slow'",
+            ),
+            ({"edits": ({"kind": "FreezeSelfAttention", "layers": "fast", "step": 0},)}, "whole numbers from 1"),
+            ({"edits": ({"kind": "DeepCache", "interval": True},)}, "interval: must be a valid integer"),
+            ({"edits": ({"kind": "Record", "quantities": ["entropy"]},)}, "unknown key 'quantities'"),
+        ],
+    )
+    def test_an_arm_is_checked_without_a_model(self, row, words):
+        with pytest.raises(PlanError, match=rf"\[arms\.arm\].*{words}"):
+            check_arm(Arm(**{"name": "arm", "solver": "euler:16", **row}))

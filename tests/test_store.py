@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
+import platform
+import signal
 import sqlite3
+import struct
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +21,7 @@ import pytest
 
 from sam_lsac.errors import PlanError, StoreError
 from sam_lsac.metrics import Score
-from sam_lsac.runs import Plan, ReadOnlyStore, RunResult, SQLiteStore, open_store
+from sam_lsac.runs import Plan, ReadOnlyStore, RunResult, RunSpec, SQLiteStore, open_store, side_files
 from sam_lsac.runs import sqlite as sqlite_module
 from tests.test_plan import SPEC
 
@@ -174,18 +181,60 @@ class TestSideFiles:
         with pytest.raises(StoreError, match="restore it"):
             store.array(spec(0).key, "target")
 
-    def test_a_crash_before_the_rename_leaves_no_row_and_no_file_of_that_name(self, store, path, monkeypatch):
-        def crash(*_):
-            raise KeyboardInterrupt
+    @pytest.mark.parametrize(("error", "seen"), [(KeyboardInterrupt, KeyboardInterrupt), (OSError, StoreError)])
+    def test_a_write_that_fails_leaves_no_row_and_no_file(self, store, path, monkeypatch, error, seen):
+        def fail(*_):
+            raise error
 
-        monkeypatch.setattr(sqlite_module.os, "fsync", crash)
-        with pytest.raises(KeyboardInterrupt):
+        monkeypatch.setattr(side_files.os, "fsync", fail)
+        with pytest.raises(seen):
             store.put([result(0, arrays={"target": np.arange(100.0)})])
         monkeypatch.undo()
         assert store.keys() == set()
-        assert not list(path.with_name("runs.sqlite.files").glob("*.npy"))
+        assert list(path.with_name("runs.sqlite.files").iterdir()) == []
         store.put([result(0, arrays={"target": np.arange(100.0)})])
         assert np.array_equal(store.array(spec(0).key, "target"), np.arange(100.0))
+
+    def test_what_a_killed_process_left_is_removed_by_the_next_that_writes(self, path):
+        child = os.fork()
+        if child == 0:
+            with open_store(path) as store:
+                side_files.os.fsync = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+                store.put([result(0, arrays={"target": np.arange(100.0)})])
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+        folder = path.with_name("runs.sqlite.files")
+        assert [file.suffix for file in folder.iterdir()] == [".tmp"]
+        with open_store(path, replay=True):
+            assert len(list(folder.iterdir())) == 1  # a replay changes nothing
+        with open_store(path) as store:
+            assert list(folder.iterdir()) == []
+            assert store.keys() == set()
+
+    def test_a_file_that_another_process_is_writing_is_left_alone(self, store, path):
+        store.put([result(0, arrays={"target": np.arange(3.0)})])
+        folder = path.with_name("runs.sqlite.files")
+        digest = "0" * 64
+        dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
+        here, pid = platform.node(), int(dead.stdout)
+        ours = folder / f".{digest}.{here}-{os.getpid()}-1.tmp"
+        theirs = folder / f".{digest}.another-machine-{pid}-1.tmp"
+        gone = folder / f".{digest}.{here}-{pid}-1.tmp"
+        other = folder / "notes.tmp"
+        for file in (ours, theirs, gone, other):
+            file.write_bytes(b"half")
+        open_store(path).close()
+        assert {file.name for file in folder.glob("*.tmp")} | {file.name for file in folder.glob(".*.tmp")} == {
+            ours.name,
+            theirs.name,
+            other.name,
+        }
+        for file in (ours, theirs, other):
+            old = time.time() - side_files.ABANDONED_S - 60
+            os.utime(file, (old, old))
+        open_store(path).close()
+        assert [file.name for file in folder.iterdir() if file.suffix == ".tmp"] == [other.name]
+        assert np.array_equal(store.array(spec(0).key, "target"), np.arange(3.0))
 
 
 class TestOthersAtWork:
@@ -282,5 +331,101 @@ class TestWrongFiles:
         with sqlite3.connect(path) as raw:
             raw.execute("UPDATE runs SET spec = ?", (altered,))
         raw.close()
+        with pytest.raises(StoreError, match="not what was written"):
+            store.get([spec(0).key])
+
+    def test_a_row_whose_key_would_be_another_today_is_an_error(self, store, monkeypatch):
+        store.put([result(0)])
+        monkeypatch.setattr(RunSpec, "key", property(lambda self: "of another version"))
         with pytest.raises(StoreError, match="not what its key says"):
             store.get(store.keys())
+
+
+def flips(content, text):
+    """Copies of a file, each with one byte of one occurrence of a text changed, in a low bit and in the highest."""
+    first = content.find(text)
+    assert first >= 0
+    while first >= 0:
+        for offset, bit in itertools.product((0, len(text) // 2, len(text) - 1), (0x01, 0x80)):
+            damaged = bytearray(content)
+            damaged[first + offset] ^= bit
+            yield bytes(damaged)
+        first = content.find(text, first + 1)
+
+
+class TestFlippedBytes:
+    """A byte of the file that is not what was written is reported, on a replay and before anything is computed."""
+
+    @pytest.fixture
+    def whole(self, path):
+        with open_store(path) as store:
+            store.put([result(seed, arrays={"target": np.arange(3.0)}) for seed in (0, 1)])
+        return path.read_bytes()
+
+    def reported(self, path):
+        for replay in (True, False):
+            with pytest.raises(StoreError, match=r"damaged|malformed"), open_store(path, replay=replay) as store:
+                store.missing(plan_of(0, 1))
+            with pytest.raises(StoreError, match=r"damaged|malformed"), open_store(path, replay=replay) as store:
+                store.get([spec(0).key])
+                store.get([spec(1).key])
+                store.keys()  # where the run seems not to be there
+        return True
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            b"euler:16",
+            b"pystoi: too short",
+            b"transformer.layers.1.attention",
+            b"block_ratio",
+            b"d" * 64,
+            b'"torch": "2"',
+        ],
+        ids=lambda text: text[:12].decode(),
+    )
+    def test_in_the_text_of_a_row(self, path, whole, text):
+        for damaged in flips(whole, text):
+            path.write_bytes(damaged)
+            assert self.reported(path)
+
+    @pytest.mark.parametrize("value", [1.5, 2.5])
+    def test_in_a_score(self, path, whole, value):
+        for damaged in flips(whole, struct.pack(">d", value)):
+            path.write_bytes(damaged)
+            assert self.reported(path)
+
+    def test_in_the_digest_itself(self, path, whole):
+        with sqlite3.connect(path) as raw:
+            (digest,) = raw.execute("SELECT digest FROM runs").fetchone()
+        raw.close()
+        for damaged in flips(whole, digest.encode()):
+            path.write_bytes(damaged)
+            assert self.reported(path)
+
+    @pytest.mark.parametrize("text", [spec(0).key, "si_snr", "target"], ids=("key", "metric", "side file"))
+    def test_in_what_also_stands_in_an_index(self, path, whole, text):
+        # where the index alone is wrong, a row may still be read as it was; never as missing, and never wrong
+        seen = set()
+        for damaged in flips(whole, text.encode()):
+            path.write_bytes(damaged)
+            try:
+                with open_store(path, replay=True) as store:
+                    missing = store.missing(plan_of(0, 1))
+                    found = store.get([spec(0).key, spec(1).key])
+                    waves = [store.array(spec(seed).key, "target") for seed in (0, 1)]
+            except StoreError:
+                seen.add("reported")
+            else:
+                assert missing == ()
+                assert [found[spec(seed).key].scores["si_snr"] for seed in (0, 1)] == [Score(1.5), Score(2.5)]
+                assert all(np.array_equal(wave, np.arange(3.0)) for wave in waves)
+                seen.add("read as it was")
+        assert "reported" in seen
+
+    def test_a_row_that_was_deleted_leaves_scores_that_are_reported(self, path, whole):
+        with sqlite3.connect(path) as raw:
+            raw.execute("DELETE FROM runs WHERE key = ?", (spec(0).key,))
+        raw.close()
+        with pytest.raises(StoreError, match="its row is not"), open_store(path) as store:
+            store.missing(plan_of(0, 1))

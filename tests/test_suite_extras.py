@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -37,8 +38,9 @@ def mixtures():
 @pytest.fixture(scope="module")
 def shown(model, mixtures, tmp_path_factory):
     """Extras of a small plan that was computed."""
-    book = tiny_runs.book(**GATED)
-    planned = plan(book, mixtures, model, arms=["baseline", *GATED], metrics=("si_snr",))
+    arms = tiny_runs.arms("baseline", *GATED, **GATED)
+    planned = plan(arms, mixtures, model, seeds=(0,), metrics=("si_snr",))
+    book = SimpleNamespace(arms=arms)
     making = Shown(book, model, mixtures, planned)
     with open_store(tmp_path_factory.mktemp("shown") / "runs.sqlite") as store:
         execute(planned, model, mixtures, store, keep=making.is_kept)

@@ -99,6 +99,45 @@ def test_another_shape_is_named(metas, name, shape, wanted):
         load_model(metas[0])
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize(
+    "name",
+    ["proj.weight", "embed_anchors.gate", "audio_codec.decoder.model.0.bias", "audio_codec.decoder.model.0.weight_g"],
+)
+def test_a_weight_that_is_not_finite_is_named(metas, name, value):
+    broken = metas[2][name].clone()
+    broken.view(-1)[-1] = value
+    rewrite(metas[0], **{name: broken})
+    with pytest.raises(CheckpointError, match=rf"not finite \(1\): {name.removesuffix('_g')} \(torch\.float32\)"):
+        load_model(metas[0])
+
+
+def test_a_weight_that_only_a_smaller_type_cannot_hold_is_refused_in_that_type(metas):
+    rewrite(metas[0], **{"proj.bias": torch.full((32,), 1e5)})
+    load_model(metas[0], dtype=torch.bfloat16)
+    with pytest.raises(CheckpointError, match=r"proj\.bias \(torch\.float16\).*ask for float32 or bfloat16"):
+        load_model(metas[0], dtype=torch.float16)
+
+
+def test_large_weights_whose_sum_overflows_are_finite_all_the_same(metas):
+    rewrite(metas[0], **{"proj.bias": torch.full((32,), 3e38)})
+    assert load_model(metas[0]).proj.bias[0] == 3e38
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.int8, torch.bool, torch.complex64])
+def test_a_type_of_another_kind_is_named(metas, dtype):
+    rewrite(metas[0], **{"proj.bias": torch.ones(32, dtype=dtype)})
+    with pytest.raises(CheckpointError, match=rf"does not fit \(1\): proj\.bias is {dtype}"):
+        load_model(metas[0])
+
+
+@pytest.mark.parametrize("odd", [torch.ones(32).to_sparse(), torch.ones(32, device="meta")], ids=["sparse", "meta"])
+def test_a_tensor_that_is_not_dense_is_refused(metas, odd):
+    rewrite(metas[0], **{"proj.bias": odd})
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt.*(proj\.bias|could not be read)"):
+        load_model(metas[0])
+
+
 # --- Hostile and damaged files.
 
 
@@ -140,6 +179,26 @@ def test_a_damaged_file_is_a_clear_error(metas, name, damage):
     )
     with pytest.raises(CheckpointError, match=f"{name} could not be read as weights"):
         load_model(folder)
+
+
+def places_to_cut(path, n=20):
+    """Lengths below a file's: the first bytes, the last, and evenly between."""
+    size = path.stat().st_size
+    return sorted({0, 1, 7, 8, 9, size - 1, *(size * part // n for part in range(1, n))})
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "text_encoder/model.safetensors"])
+def test_safetensors_that_are_cut_anywhere_are_refused_by_name(metas, name):
+    folder, _, stored = metas
+    save_file(stored, folder / "model.safetensors")
+    path = folder / name
+    whole = path.read_bytes()
+    for length in places_to_cut(path):
+        path.write_bytes(whole[:length])
+        with pytest.raises(CheckpointError, match=rf"{name} could not be read as weights"):
+            load_model(folder)
+    path.write_bytes(whole)
+    load_model(folder)
 
 
 @pytest.mark.parametrize(

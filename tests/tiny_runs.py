@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from sam_lsac.claims import Arm
 from sam_lsac.mixtures import Mixture
 from sam_lsac.mixtures.audio import on_grid
 from sam_lsac.model import SAMAudio
 from sam_lsac.model.config import SAMAudioConfig
+from sam_lsac.runs import Arm
 from tests import tiny_models
 
 RATE, HOP, LAYERS = 8000, 128, 4
@@ -43,17 +40,10 @@ ARMS: dict[str, dict[str, Any]] = {
 }
 
 
-@dataclass(frozen=True)
-class TinyBook:
-    """What a plan needs of the claims file."""
-
-    arms: Mapping[str, Arm]
-    settings: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(seeds=(0,)))
-
-
-def book(**more: dict[str, Any]) -> TinyBook:
-    """`ARMS` and more."""
-    return TinyBook({name: Arm(name=name, **{"solver": "euler:4", **row}) for name, row in (ARMS | more).items()})
+def arms(*names: str, **more: dict[str, Any]) -> dict[str, Arm]:
+    """Some of `ARMS` and more, all where none is named."""
+    rows = ARMS | more
+    return {name: Arm(name=name, **{"solver": "euler:4", **rows[name]}) for name in names or rows}
 
 
 def model(seed: int = 0) -> SAMAudio:

@@ -2,7 +2,8 @@
 
 from sam_lsac.caching.baselines import DeepCache
 from sam_lsac.caching.layers import SAM_AUDIO_SMALL, LayerClasses, classify_layers, layer_classes
-from sam_lsac.caching.lsac import LEVELS, LSAC, CacheAttention
+from sam_lsac.caching.lsac import LEVELS, LSAC, CacheAttention, LSACLevel
+from sam_lsac.caching.wrapped import WrappedSolve
 
 __all__ = [
     "LEVELS",
@@ -10,7 +11,9 @@ __all__ = [
     "SAM_AUDIO_SMALL",
     "CacheAttention",
     "DeepCache",
+    "LSACLevel",
     "LayerClasses",
+    "WrappedSolve",
     "classify_layers",
     "layer_classes",
 ]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from sam_lsac.errors import CacheError, EditError
 from sam_lsac.interventions.edit import CacheReport, Call, Clock, Edit
 from sam_lsac.interventions.sites import Site, count_layers, layer_sites
+from sam_lsac.interventions.work import LayerWork, NetworkSizes
 
 __all__ = ["DeepCache"]
 
@@ -71,8 +72,7 @@ class DeepCache(Edit):
 
     def apply(self, call: Call, state: _DeepCacheState) -> Tensor:
         """Run a middle layer, or pass by it; the first one passed by adds the residual of them all."""
-        full = (call.clock.step - 1) % self.interval == 0
-        if not full:
+        if self._skips(call.clock):
             state.hits[call.site.path] = state.hits.get(call.site.path, 0) + 1
             return call.x + self._residual(state, call.x) if call.site.layer == 1 else call.x
         output = call.proceed()
@@ -81,6 +81,17 @@ class DeepCache(Edit):
                 state.entry, state.residual = call.x, None
             state.exit = output
         return output
+
+    def work(self, inner: LayerWork, *, layer: int, n_layers: int, clock: Clock) -> LayerWork:
+        """Nothing of a middle layer between full steps."""
+        return LayerWork(runs=False) if self._skips(clock) and 0 < layer < n_layers - 1 else inner
+
+    def kept_values(self, sizes: NetworkSizes) -> int:
+        """One residual T x D."""
+        return sizes.n_frames * sizes.width if self.interval > 1 else 0
+
+    def _skips(self, clock: Clock) -> bool:
+        return (clock.step - 1) % self.interval != 0
 
     def _residual(self, state: _DeepCacheState, x: Tensor) -> Tensor:
         if state.residual is None:

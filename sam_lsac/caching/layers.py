@@ -8,16 +8,20 @@ Paper, sections 2.2 and 4.2.
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
 from sam_lsac.errors import InputError, ModelError
 from sam_lsac.interventions.sites import Site, count_layers, resolve
+from sam_lsac.records import STRICT, read
 
 __all__ = ["SAM_AUDIO_SMALL", "LayerClasses", "classify_layers", "layer_classes"]
+
+_CALIBRATE = "write them with `python -m sam_lsac calibrate`"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +39,8 @@ class LayerClasses:
         If a layer is missing or named twice.
     """
 
+    __pydantic_config__: ClassVar[Any] = STRICT
+
     stable: tuple[int, ...]
     moderate: tuple[int, ...]
     fast: tuple[int, ...]
@@ -44,7 +50,9 @@ class LayerClasses:
             object.__setattr__(self, item.name, tuple(sorted(getattr(self, item.name))))
         named = sorted(self.stable + self.moderate + self.fast)
         if named != list(range(len(named))) or not named:
-            raise InputError(f"Layer classes must name every layer from 0 once, but name {named}; calibrate them anew.")
+            raise InputError(
+                f"Layer classes must name every layer from 0 once, but name {reprlib.repr(named)}; {_CALIBRATE}."
+            )
 
     @property
     def n_layers(self) -> int:
@@ -58,12 +66,11 @@ class LayerClasses:
         Raises
         ------
         InputError
-            If a class is missing.
+            If a class is missing or no list of layers, or a layer is missing or named twice.
         """
-        missing = [item.name for item in fields(cls) if item.name not in classes]
-        if missing:
-            raise InputError(f"Layer classes without {missing[0]!r}; write them with `python -m sam_lsac calibrate`.")
-        return cls(**{item.name: tuple(classes[item.name]) for item in fields(cls)})
+        names = [item.name for item in fields(cls)]
+        given = {name: value for name, value in classes.items() if name in names}
+        return read(cls, given, where="layer classes", error=InputError, remedy=_CALIBRATE)
 
     def as_dict(self) -> dict[str, list[int]]:
         """A mapping for JSON."""

@@ -10,16 +10,18 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from sam_lsac.caching.layers import LayerClasses, classify_layers, layer_classes
 from sam_lsac.errors import EditError, InputError
-from sam_lsac.interventions.attention import FrozenMatrices, checked_freeze_steps
-from sam_lsac.interventions.edit import CacheReport, Call, Clock, Edit
-from sam_lsac.interventions.sites import Site, checked_layers, layer_sites
+from sam_lsac.interventions.attention import FrozenMatrices, MatrixCache, checked_freeze_steps
+from sam_lsac.interventions.edit import Clock
+from sam_lsac.interventions.sites import checked_layers
+from sam_lsac.records import STRICT, unknown
 
-__all__ = ["LEVELS", "LSAC", "CacheAttention"]
+__all__ = ["LEVELS", "LSAC", "CacheAttention", "LSACLevel"]
 
 #: By level, the fraction of the steps after which (stable, moderate) layers keep their matrix; None is never.
 LEVELS: dict[str, tuple[float, float | None]] = {
@@ -30,7 +32,7 @@ LEVELS: dict[str, tuple[float, float | None]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CacheAttention(Edit):
+class CacheAttention(MatrixCache):
     """Keep the self-attention matrix of each layer from its own step on.
 
     "Frozen at step s": the matrix of the last evaluation of step s is used in the steps s + 1 to N, so N - s steps of
@@ -67,15 +69,6 @@ class CacheAttention(Edit):
                 f"max_bytes = {self.max_bytes} leaves room for nothing; give a positive number, or None for no limit."
             )
 
-    @property
-    def first_acting_step(self) -> int:
-        """The earliest freeze step, whose matrix must be seen."""
-        return min(self.freeze_steps.values())
-
-    def sites(self, model: nn.Module) -> tuple[Site, ...]:
-        """The self-attention modules."""
-        return layer_sites(model, "attention", self.freeze_steps)
-
     def begin(self, clock: Clock) -> FrozenMatrices:
         """No matrices yet."""
         if self.n_steps not in (None, clock.n_steps):
@@ -84,14 +77,6 @@ class CacheAttention(Edit):
                 f"make it for the solver, such as LSAC.balanced(model, n_steps={clock.n_steps})."
             )
         return FrozenMatrices(self.freeze_steps, clock, self.max_bytes)
-
-    def apply(self, call: Call, state: FrozenMatrices) -> Tensor:
-        """Attend, with the kept matrix where there is one."""
-        return state.apply(call)
-
-    def finish(self, state: FrozenMatrices) -> CacheReport:
-        """Hits and bytes."""
-        return state.report()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,8 +110,8 @@ class LSAC:
     level: str | None = None
 
     def __post_init__(self) -> None:
-        if self.level not in (None, *LEVELS):
-            raise InputError(f"The level {self.level!r} is unknown; it is one of {', '.join(LEVELS)}.")
+        if self.level is not None:
+            _check_level(self.level)
         if isinstance(self.n_steps, bool) or not isinstance(self.n_steps, int) or self.n_steps < 1:
             raise InputError(
                 f"n_steps is a whole number of at least 1, not {self.n_steps!r}; give the solver's n_steps."
@@ -192,3 +177,38 @@ class LSAC:
     def aggressive(cls, model: nn.Module, *, n_steps: int = 16) -> LSAC:
         """Stable layers from an eighth, moderate from half on; raises ModelError without layer classes."""
         return cls.of(layer_classes(model), level="aggressive", n_steps=n_steps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LSACLevel:
+    """LSAC at a level, before it is known for which model and how many steps: what an arm of the claims file names.
+
+    Parameters
+    ----------
+    level
+        "safe", "balanced" or "aggressive".
+    max_bytes
+        As of `CacheAttention`.
+
+    Raises
+    ------
+    InputError
+        If the level is unknown.
+    """
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+    level: str
+    max_bytes: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_level(self.level)
+
+    def edit_of(self, classes: LayerClasses, *, n_steps: int) -> CacheAttention:
+        """The edit for layers of these classes, in a solve of so many steps."""
+        return LSAC.of(classes, level=self.level, n_steps=n_steps).edit(max_bytes=self.max_bytes)
+
+
+def _check_level(level: str) -> None:
+    if level not in LEVELS:
+        raise InputError(f"{unknown('level', level, LEVELS)}.")

@@ -1,67 +1,23 @@
 """The claims file: settings, arms and claims from TOML, validated strictly before anything runs."""
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from sam_lsac.claims import schema
-from sam_lsac.claims.claim import Arm, Claim, Settings
-from sam_lsac.claims.judge import KINDS, Kind
-from sam_lsac.errors import ClaimError, InputError
+from sam_lsac.claims.claim import Claim, Settings
+from sam_lsac.claims.kind import Kind
+from sam_lsac.claims.kinds import KINDS
+from sam_lsac.claims.rows import File, arm_of, claim_fields, settings_of
+from sam_lsac.claims.views import Views, read_views
+from sam_lsac.errors import ClaimError, InputError, PlanError
 from sam_lsac.metrics import column
+from sam_lsac.records import read, unknown
+from sam_lsac.runs import Arm, check_arm
 
 __all__ = ["Book", "load_claims", "parse_claims"]
-
-EVERY = frozenset({"id", "section", "quote", "paper", "kind", "applies_to"})
-ANY = frozenset({"alpha", "baselines", "figures", "known_refutations"})
-APPLIES_TO = ("any", "small", "22-layers")
-EDITS: Mapping[str, frozenset[str]] = MappingProxyType(
-    {
-        "LSAC": frozenset({"level"}),
-        "ZeroAdditive": frozenset(),
-        "ZeroCrossAttention": frozenset({"layers"}),
-        "UniformCrossAttention": frozenset({"layers"}),
-        "FreezeSelfAttention": frozenset({"layers", "step"}),
-        "HijackGate": frozenset({"value"}),
-        "ShuffleSpans": frozenset({"seed"}),
-        "CacheAttention": frozenset({"freeze_steps", "max_bytes"}),
-        "DeepCache": frozenset({"interval"}),
-        "Record": frozenset({"quantities", "layers"}),
-    }
-)
-LEVELS = ("safe", "balanced", "aggressive")
-CONTEXT_QUANTITIES = ("flops_per_evaluation", "self_attention_flops_per_evaluation")
-COST_QUANTITIES = ("layer_steps_saved", "self_attention_flops_saved", "flops_saved")
-
-_CLAIM_FIELDS: Mapping[str, schema.Reader] = MappingProxyType(
-    {
-        **dict.fromkeys(("id", "section", "quote", "kind", "applies_to", "family"), schema.text),
-        **dict.fromkeys(("direction", "score", "label", "stronger_tier"), schema.text),
-        **dict.fromkeys(("arms", "rivals", "controls", "baselines", "metrics", "tiers"), schema.texts),
-        **dict.fromkeys(("figures", "known_refutations"), schema.text_table),
-        **dict.fromkeys(("margin", "tolerance"), schema.positive),
-        "alpha": schema.fraction,
-        "paper": schema.any_text,
-        "targets": schema.number_table,
-    }
-)
-_SETTING_FIELDS: Mapping[str, schema.Reader] = MappingProxyType(
-    {
-        "alpha": schema.fraction,
-        "power": schema.fraction,
-        "tost_margin_db": schema.positive,
-        "tiers": schema.texts,
-        "seeds": schema.counts,
-        "bootstrap_seed": schema.count,
-        "bootstrap_resamples": schema.count,
-    }
-)
-_ARM_FIELDS: Mapping[str, schema.Reader] = MappingProxyType(
-    {"solver": schema.text, "edits": schema.tables, "text": schema.flag, "spans": schema.flag}
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,22 +26,25 @@ class Book:
 
     Parameters
     ----------
-    settings : Settings
-    arms : mapping of str to Arm
-    claims : tuple of Claim
+    settings
+    arms
+    claims
         In the order of the file.
+    views
+        What is shown besides the verdicts.
     """
 
     settings: Settings
     arms: Mapping[str, Arm]
     claims: tuple[Claim, ...]
+    views: Views = field(default_factory=Views)
 
     def __getitem__(self, claim_id: str) -> Claim:
         """Return the claim of this id; ClaimError names the nearest where there is none."""
         for claim in self.claims:
             if claim.id == claim_id:
                 return claim
-        raise ClaimError(schema.unknown("claim", claim_id, [claim.id for claim in self.claims]))
+        raise ClaimError(unknown("claim", claim_id, [claim.id for claim in self.claims]))
 
 
 def load_claims(path: Path | str) -> Book:
@@ -93,8 +52,8 @@ def load_claims(path: Path | str) -> Book:
 
     Parameters
     ----------
-    path : path
-        A TOML file with `[settings]`, `[arms.NAME]` and `[[claims]]`.
+    path
+        A TOML file with `[settings]`, `[arms.NAME]`, `[[claims]]` and perhaps `[views]`.
 
     Raises
     ------
@@ -113,45 +72,36 @@ def load_claims(path: Path | str) -> Book:
 
 def parse_claims(data: Mapping[str, Any]) -> Book:
     """Validate the contents of a claims file; see `load_claims`."""
-    schema.keys(data, "claims file", required={"settings", "arms", "claims"})
-    settings = Settings(**schema.read(data["settings"], "[settings]", fields=_SETTING_FIELDS, required=_SETTING_FIELDS))
-    if not isinstance(data["arms"], dict) or not isinstance(data["claims"], list):
-        raise ClaimError("claims file: arms are tables [arms.NAME] and claims are an array [[claims]]")
-    arms = {name: _arm(name, table) for name, table in data["arms"].items()}
-    claims = [_claim(table, settings=settings, arms=arms) for table in data["claims"]]
+    file = read(File, data, where="claims file", error=ClaimError)
+    settings = settings_of(file.settings)
+    arms = {name: _arm(name, table) for name, table in file.arms.items()}
+    claims = [_claim(table, settings=settings, arms=arms) for table in file.claims]
     ids = [claim.id for claim in claims]
-    if twice := {one for one in ids if ids.count(one) > 1}:
-        raise ClaimError(f"claim {sorted(twice)[0]} is there twice: give each its own id")
+    if twice := [one for one in ids if ids.count(one) > 1]:
+        raise ClaimError(f"claim {twice[0]} is there twice: give each its own id")
     sizes: dict[str, int] = {}
     for claim in claims:
         sizes[claim.family] = sizes.get(claim.family, 0) + KINDS[claim.kind].n_tests(claim)
     sized = tuple(replace(claim, family_size=max(1, sizes[claim.family])) for claim in claims)
-    return Book(settings=settings, arms=MappingProxyType(arms), claims=sized)
+    views = read_views(file.views, arms=arms, claims=ids)
+    return Book(settings=settings, arms=MappingProxyType(arms), claims=sized, views=views)
 
 
 def _arm(name: str, table: Any) -> Arm:
-    where = f"[arms.{name}]"
-    values = schema.read(table, where, fields=_ARM_FIELDS, required={"solver"})
-    for edit in values.get("edits", ()):
-        kind = edit.get("kind")
-        if kind not in EDITS:
-            raise ClaimError(f"{where}: {schema.unknown('edit kind', kind, EDITS)}")
-        schema.keys(edit, f"{where} {kind}", required={"kind"}, optional=EDITS[kind])
-        if kind == "LSAC" and edit.get("level") not in LEVELS:
-            raise ClaimError(f"{where}: {schema.unknown('level', edit.get('level'), LEVELS)}")
-    return Arm(name=name, **values)
+    arm = arm_of(name, table)
+    try:
+        check_arm(arm)
+    except PlanError as error:
+        raise ClaimError(str(error)) from error
+    return arm
 
 
 def _claim(table: Any, *, settings: Settings, arms: Mapping[str, Arm]) -> Claim:
-    where = f"claim {table.get('id', 'without id')}" if isinstance(table, dict) else "claim"
-    schema.keys(table, where, required=(), optional=_CLAIM_FIELDS)
-    kind_name = str(table.get("kind"))
-    if kind_name not in KINDS:
-        raise ClaimError(f"{where}: {schema.unknown('kind', kind_name, KINDS)}")
-    kind = KINDS[kind_name]
-    fields = {name: reader for name, reader in _CLAIM_FIELDS.items() if name in EVERY | ANY | kind.needs | kind.may}
-    values = schema.read(table, where, fields=fields, required=EVERY | (kind.needs - {"margin"}))
-    values.setdefault("alpha", settings.alpha)
+    named = table.get("id", "without id") if isinstance(table, Mapping) else "without id"
+    where = f"claim {named}"
+    values = {"alpha": settings.alpha} | claim_fields(table, where)
+    kind = KINDS[values["kind"]]
+    _check_metrics(values.get("metrics", ()), where)
     if "margin" in kind.needs and "margin" not in values:
         if not all(column(metric).unit == "dB" for metric in values["metrics"]):
             raise ClaimError(f"{where}: margin is missing, and {values['metrics']} have no default: add margin")
@@ -162,37 +112,43 @@ def _claim(table: Any, *, settings: Settings, arms: Mapping[str, Arm]) -> Claim:
     return claim
 
 
-def _check_names(claim: Claim, where: str, *, arms: Mapping[str, Arm]) -> None:
-    """Raise where the claim names an arm, metric, tier, checkpoint class or quantity that does not exist."""
-    for name in (*claim.arms, *claim.rivals, *claim.controls, *claim.baselines):
-        if name not in arms:
-            raise ClaimError(f"{where}: {schema.unknown('arm', name, arms)}")
-    for metric in claim.metrics:
+def _check_metrics(metrics: Iterable[str], where: str) -> None:
+    for metric in metrics:
         try:
             column(metric)
         except InputError as error:
             raise ClaimError(f"{where}: {error}") from error
+
+
+def _check_names(claim: Claim, where: str, *, arms: Mapping[str, Arm]) -> None:
+    """Raise where the claim names an arm, metric, tier, checkpoint class or quantity that does not exist."""
+    for name in (*claim.arms, *claim.rivals, *claim.controls, *claim.baselines):
+        if name not in arms:
+            raise ClaimError(f"{where}: {unknown('arm', name, arms)}")
     for tier in (*claim.tiers, *([claim.stronger_tier] if claim.stronger_tier else [])):
         if tier not in claim.settings.tiers:
-            raise ClaimError(f"{where}: {schema.unknown('tier', tier, claim.settings.tiers)}")
-    if claim.applies_to not in APPLIES_TO:
-        raise ClaimError(f"{where}: {schema.unknown('applies_to', claim.applies_to, APPLIES_TO)}")
-    quantities = COST_QUANTITIES if claim.kind == "saved-share" else CONTEXT_QUANTITIES
-    for quantity in claim.targets:
-        if quantity not in quantities:
-            raise ClaimError(f"{where}: {schema.unknown('target', quantity, quantities)}")
+            raise ClaimError(f"{where}: {unknown('tier', tier, claim.settings.tiers)}")
+    for name, refutation in claim.known_refutations.items():
+        if not refutation.reason.strip():
+            raise ClaimError(f"{where}: known_refutations.{name}: the reason is empty: say what was found")
+        for tier in refutation.tiers:
+            if tier not in claim.cases:
+                cases = [case for case in claim.cases if case is not None]
+                raise ClaimError(f"{where}: known_refutations.{name}: {unknown('tier', tier, cases)}")
     for key in claim.figures:
         known = (*claim.tiers, *claim.arms, *claim.rivals, "ratio")
         for part in key.split("/"):
             if part not in known:
-                raise ClaimError(f"{where}: figures: {schema.unknown('arm or tier', part, known)}")
+                raise ClaimError(f"{where}: figures: {unknown('arm or tier', part, known)}")
 
 
 def _check_shape(claim: Claim, where: str, *, kind: Kind) -> None:
     """Raise where a word or the length of a list is not what the kind of claim can judge."""
     for name, allowed in kind.choices.items():
-        if getattr(claim, name) not in allowed:
-            raise ClaimError(f"{where}: {schema.unknown(name, getattr(claim, name), allowed)}")
+        value = getattr(claim, name)
+        for word in [value] if isinstance(value, str) else value:
+            if word not in allowed:
+                raise ClaimError(f"{where}: {unknown(name, word, allowed)}")
     for name, length in kind.exactly.items():
         if len(getattr(claim, name)) != length:
             raise ClaimError(f"{where}: kind {claim.kind} needs exactly {length} {name}: split the claim or the list")

@@ -1,13 +1,17 @@
 """A claim of the paper as data, with the settings that all claims share."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from sam_lsac.claims.verdict import Context
+from sam_lsac.errors import ClaimError
+from sam_lsac.records import STRICT, unknown
+from sam_lsac.runs.arms import Arm
+from sam_lsac.statistics import bonferroni
 
-__all__ = ["Arm", "Claim", "Settings"]
+__all__ = ["Arm", "Claim", "KnownRefutation", "Settings"]
 
 
 def _nothing() -> Mapping[str, Any]:
@@ -20,15 +24,15 @@ class Settings:
 
     Parameters
     ----------
-    alpha : float
+    alpha
         Level of each family of tests.
-    tost_margin_db : float
+    tost_margin_db
         Equivalence margin of metrics in dB.
-    tiers : tuple of str
-    seeds : tuple of int
+    tiers
+    seeds
         Of the noise.
-    bootstrap_seed, bootstrap_resamples : int
-    power : float
+    bootstrap_seed, bootstrap_resamples
+    power
         Of the statements about what a sample can show.
     """
 
@@ -42,25 +46,21 @@ class Settings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Arm:
-    """One kind of run.
+class KnownRefutation:
+    """That a claim is known to be refuted on one checkpoint.
 
     Parameters
     ----------
-    name : str
-    solver : str
-        "euler:16": the method and its number of steps.
-    edits : tuple of mappings
-        Each with `kind` (the edit's class, or "LSAC") and its arguments.
-    text, spans : bool
-        Whether the prompt, and the activity spans, are given to the model.
+    reason
+        A sentence with our figures.
+    tiers
+        Those on which it is; empty: all that the claim has.
     """
 
-    name: str
-    solver: str
-    edits: tuple[Mapping[str, Any], ...] = ()
-    text: bool = True
-    spans: bool = False
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+    reason: str
+    tiers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,35 +69,35 @@ class Claim:
 
     Parameters
     ----------
-    id, section, quote, paper : str
+    id, section, quote, paper
         Name, section, the paper's words, and the figures that survive (may be empty).
-    kind : str
-        One of the closed set in `sam_lsac.claims.judge`.
-    arms, rivals : tuple of str
+    kind
+        One of the closed set in `sam_lsac.claims.kinds`.
+    arms, rivals
         The arms that the claim is about, and those that it compares them with.
-    controls : tuple of str
+    controls
         Arms that are shown beside them and decide nothing.
-    baselines : tuple of str
+    baselines
         One for all arms, or one for each.
-    metrics, tiers : tuple of str
-    applies_to : {"any", "small", "22-layers"}
+    metrics, tiers
+    applies_to
         The checkpoints on which it is judged.
-    family : str
+    family
         Name of the Bonferroni family; empty where the kind makes no test.
-    family_size : int
+    family_size
         The number of tests that all claims of the family make; computed by the loader.
-    alpha : float
-    direction, score, label, stronger_tier : str or None
+    alpha
+    direction, score, label, stronger_tier
         Arguments of some kinds.
-    margin, tolerance : float or None
+    margin, tolerance
         Arguments of some kinds, in the unit of the figures.
-    targets : mapping of str to float
+    targets
         The paper's figures by quantity, where a kind compares with them.
-    figures : mapping of str to str
+    figures
         The paper's figures as text by "tier/arm", "arm" or "tier"; shown beside ours.
-    known_refutations : mapping of str to str
-        Reason by name or digest of a checkpoint.
-    settings : Settings
+    known_refutations
+        By name or digest of a checkpoint.
+    settings
     """
 
     id: str
@@ -124,7 +124,7 @@ class Claim:
     tolerance: float | None = None
     targets: Mapping[str, float] = field(default_factory=_nothing)
     figures: Mapping[str, str] = field(default_factory=_nothing)
-    known_refutations: Mapping[str, str] = field(default_factory=_nothing)
+    known_refutations: Mapping[str, KnownRefutation] = field(default_factory=_nothing)
 
     @property
     def columns(self) -> tuple[tuple[str, str, str], ...]:
@@ -140,6 +140,49 @@ class Claim:
         """Return the paper's figure for a cell as text, or the empty text."""
         return next((self.figures[key] for key in (f"{tier}/{arm}", arm, tier) if key in self.figures), "")
 
-    def known_refutation(self, context: Context) -> str | None:
-        """Return why this claim is known to fail on the context's checkpoint, or None."""
-        return self.known_refutations.get(context.digest) or self.known_refutations.get(context.checkpoint)
+    @property
+    def family_alpha(self) -> float:
+        """The level of one test, or of one interval, so that the family keeps its `alpha` (Bonferroni)."""
+        return self.alpha / self.family_size
+
+    def adjusted(self, p: float) -> float:
+        """Return a p value after Bonferroni over the claim's family."""
+        return bonferroni(p, family_size=self.family_size)
+
+    def given(self, name: Literal["margin", "tolerance"]) -> float:
+        """Return a figure that the claim's kind needs; ClaimError where the claim has none."""
+        value = self.margin if name == "margin" else self.tolerance
+        if value is None:
+            raise ClaimError(f"claim {self.id}: kind {self.kind} needs a {name}: add {name}")
+        return value
+
+    @property
+    def cases(self) -> tuple[str | None, ...]:
+        """The tiers that are judged one by one; None alone where the claim has none, or compares them."""
+        return (None,) if not self.tiers or self.stronger_tier else self.tiers
+
+    def on(self, tier: str | None) -> "Claim":
+        """Return the claim about one of its cases alone; its family keeps its size.
+
+        Raises
+        ------
+        ClaimError
+            If the claim has no such case.
+        """
+        if tier is None:
+            return self
+        if tier not in self.cases:
+            raise ClaimError(f"claim {self.id}: {self._no_case(tier)}")
+        return replace(self, tiers=(tier,))
+
+    def known_refutation(self, context: Context, tier: str | None = None) -> str | None:
+        """Return why this claim, or its case of one tier, is known to fail on the context's checkpoint, or None."""
+        known = self.known_refutations.get(context.digest) or self.known_refutations.get(context.checkpoint)
+        if known is None or (tier is not None and known.tiers and tier not in known.tiers):
+            return None
+        return known.reason
+
+    def _no_case(self, tier: str) -> str:
+        if self.cases == (None,):
+            return f"it is one case, not one a tier: judge it whole, without tier {tier!r}"
+        return unknown("tier", tier, self.tiers)

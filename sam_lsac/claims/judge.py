@@ -1,189 +1,143 @@
-"""The closed set of kinds, and the judgement of one claim or all."""
+"""The judgement of one claim: each of its tiers by itself, then all of them together."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
-from sam_lsac.claims.cells import UndecidedError
 from sam_lsac.claims.claim import Claim
-from sam_lsac.claims.kinds import counts, losses, orders, pareto
+from sam_lsac.claims.kind import Kind, UndecidedError, combine
+from sam_lsac.claims.kinds import KINDS
 from sam_lsac.claims.ledger import Ledger
-from sam_lsac.claims.verdict import Context, Verdict
+from sam_lsac.claims.verdict import Context, Finding, Status, Verdict
 from sam_lsac.errors import ClaimError
+from sam_lsac.records import unknown
 
-__all__ = ["KINDS", "Kind", "judge", "judge_all"]
-
-PAIRED = frozenset({"arms", "metrics", "tiers", "family"})
-SIGNS = ("negative", "positive")
+__all__ = ["headline", "judge", "judge_case", "not_applicable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Kind:
-    """One way to judge.
+class _Part:
+    """What was said of one tier (None: of none in particular); `reason` is why nothing was found."""
+
+    tier: str | None
+    status: Status
+    findings: tuple[Finding, ...] = ()
+    reason: str = ""
+
+
+def judge(claim: Claim, ledger: Ledger, context: Context, *, tiers: Sequence[str] | None = None) -> Verdict:
+    """Judge one claim on one checkpoint: each of its cases by itself, then all of them together.
 
     Parameters
     ----------
-    judge : callable
-        (claim, ledger, context) -> Verdict.
-    n_tests : callable
-        How many tests a claim of this kind makes: its share of the family.
-    needs, may : frozenset of str
-        Fields of a claim that it must, and may, have besides those of every claim.
-    choices : mapping of str to tuple of str
-        Allowed words of a field.
-    exactly : mapping of str to int
-        Required lengths of a list.
-    parallel : bool
-        Whether `arms` and `rivals` are compared one to one.
-    """
-
-    judge: Callable[[Claim, Ledger, Context], Verdict]
-    n_tests: Callable[[Claim], int]
-    needs: frozenset[str] = frozenset()
-    may: frozenset[str] = frozenset()
-    choices: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    exactly: Mapping[str, int] = field(default_factory=dict)
-    parallel: bool = False
-
-
-def _cells(claim: Claim) -> int:
-    return len(claim.tiers) * len(claim.metrics)
-
-
-KINDS: Mapping[str, Kind] = MappingProxyType(
-    {
-        "pareto": Kind(
-            judge=pareto.pareto,
-            n_tests=lambda claim: _cells(claim) * len(claim.arms) * len(claim.rivals),
-            needs=PAIRED | {"rivals"},
-            exactly={"metrics": 1},
-        ),
-        "saved-share": Kind(
-            judge=pareto.saved_share,
-            n_tests=lambda _: 0,
-            needs=frozenset({"arms", "targets", "tolerance"}),
-            exactly={"arms": 1, "targets": 1},
-        ),
-        "effect-table": Kind(
-            judge=pareto.effect_table,
-            n_tests=lambda claim: _cells(claim) * (2 * len(claim.arms) + len(claim.rivals) - 1),
-            needs=PAIRED | {"rivals"},
-            exactly={"metrics": 1},
-        ),
-        "smaller-loss": Kind(
-            judge=losses.smaller_loss,
-            n_tests=lambda claim: _cells(claim) * len(claim.arms),
-            needs=PAIRED | {"rivals", "score"},
-            choices={"score": ("loss", "deviation")},
-            parallel=True,
-        ),
-        "no-loss": Kind(
-            judge=losses.no_loss,
-            n_tests=lambda claim: 2 * _cells(claim) * (len(claim.arms) + len(claim.rivals)),
-            needs=PAIRED | {"rivals", "margin"},
-        ),
-        "negligible-loss": Kind(
-            judge=losses.negligible_loss,
-            n_tests=lambda claim: 3 * _cells(claim) * len(claim.arms),
-            needs=PAIRED | {"margin"},
-        ),
-        "labelled-loss": Kind(
-            judge=losses.labelled_loss,
-            n_tests=lambda claim: 2 * _cells(claim) * len(claim.arms),
-            needs=PAIRED | {"label"},
-            choices={"label": ("small", "medium", "large")},
-        ),
-        "equivalent": Kind(
-            judge=losses.equivalent,
-            n_tests=lambda claim: 2 * _cells(claim) * len(claim.arms),
-            needs=PAIRED | {"margin"},
-        ),
-        "loss-order": Kind(
-            judge=orders.loss_order,
-            n_tests=lambda claim: (
-                _cells(claim) * len(claim.rivals)
-                + (len(claim.metrics) * (len(claim.tiers) - 1) if claim.stronger_tier else 0)
-            ),
-            needs=PAIRED | {"rivals", "direction"},
-            may=frozenset({"controls", "stronger_tier"}),
-            choices={"direction": ("largest", "smallest")},
-            exactly={"arms": 1},
-        ),
-        "ratio-change": Kind(
-            judge=orders.ratio_change,
-            n_tests=lambda claim: _cells(claim) * len(claim.arms),
-            needs=PAIRED | {"direction"},
-            choices={"direction": ("increase", "decrease")},
-        ),
-        "layer-response": Kind(
-            judge=orders.layer_response,
-            n_tests=lambda claim: 4 * len(claim.tiers),
-            needs=PAIRED | {"margin"},
-            exactly={"arms": 1, "metrics": 2},
-        ),
-        "rank-correlation": Kind(
-            judge=orders.rank_correlation,
-            n_tests=lambda claim: len(claim.tiers),
-            needs=PAIRED | {"direction"},
-            choices={"direction": SIGNS},
-            exactly={"metrics": 2},
-        ),
-        "layers-differ": Kind(judge=counts.layers_differ, n_tests=lambda _: 1, needs=frozenset({"family"})),
-        "sign": Kind(
-            judge=counts.sign,
-            n_tests=lambda _: 0,
-            needs=frozenset({"direction"}),
-            choices={"direction": SIGNS},
-        ),
-        "count": Kind(judge=counts.count, n_tests=lambda _: 0, needs=frozenset({"targets", "tolerance"})),
-        "table": Kind(
-            judge=counts.table,
-            n_tests=lambda _: 0,
-            needs=PAIRED - {"family"},
-            may=frozenset({"controls"}),
-        ),
-    }
-)
-"""Every way to judge, by the name that claims.toml uses."""
-
-
-def judge(claim: Claim, ledger: Ledger, context: Context) -> Verdict:
-    """Judge one claim on one checkpoint.
-
-    Parameters
-    ----------
-    claim : Claim
-    ledger : Ledger
+    claim
+    ledger
         Rows of this checkpoint alone.
-    context : Context
+    context
+    tiers
+        Those of the claim's tiers that are judged; all of them where not given.
 
     Returns
     -------
     Verdict
-        "not run" with the reason where the claim does not apply to this checkpoint or runs are missing; never a
-        status that was not earned.
+        Refuted where one tier is, else "not run" where a tier was left out, has no runs or the claim does not apply
+        to this checkpoint, supported where all tiers are, else inconclusive. A tier's status is the same whatever
+        else is judged beside it.
 
     Raises
     ------
     ClaimError
-        If the claim's kind is not in `KINDS`.
+        If the claim's kind is not in `KINDS`, or it has no such tiers.
     """
+    kind = _kind(claim)
+    asked = claim.tiers if tiers is None else _chosen(claim, tiers)
+    parts = _parts(claim, kind, asked, ledger=ledger, context=context)
+    findings = tuple(finding for part in parts for finding in part.findings)
+    statuses = [part.status for part in parts]
+    status = combine(statuses)
+    left_out = [tier for tier in claim.tiers if tier not in asked]
+    if status != "refuted" and ("not run" in statuses or left_out):
+        status = "not run"
+    cases = {} if claim.cases == (None,) else {part.tier: part.status for part in parts if part.tier is not None}
+    reasons = [kind.reason(claim, findings)] if findings else []
+    reasons += dict.fromkeys(part.reason for part in parts if part.reason)
+    if left_out:
+        said = ", ".join(f"{tier} {one}" for tier, one in cases.items())
+        reasons.append(f"Judged here: {said}; left out: {', '.join(left_out)}.")
+    return Verdict(
+        claim_id=claim.id,
+        status=status,
+        reason=" ".join(reasons),
+        n=min((finding.n for finding in findings if finding.n), default=0),
+        n_dropped=max((finding.n_dropped for finding in findings if finding.n), default=0),
+        findings=findings,
+        tiers=cases,
+    )
+
+
+def judge_case(claim: Claim, tier: str | None, ledger: Ledger, context: Context) -> Verdict:
+    """Judge one case of a claim: that of a tier, or with None the whole claim; see `judge`."""
+    return judge(claim.on(tier), ledger, context)
+
+
+def headline(claim: Claim, verdict: Verdict) -> tuple[str, ...]:
+    """Return our figures with their intervals, a line per tier or statement; empty where nothing was computed."""
+    return _kind(claim).headline(claim, verdict.findings) if verdict.findings else ()
+
+
+def _kind(claim: Claim) -> Kind:
     if claim.kind not in KINDS:
-        raise ClaimError(f"claim {claim.id}: unknown kind {claim.kind!r}: choose from {', '.join(KINDS)}")
-    if reason := _not_applicable(claim, context) or _missing(claim, ledger):
-        return Verdict(claim_id=claim.id, status="not run", reason=reason)
+        raise ClaimError(f"claim {claim.id}: {unknown('kind', claim.kind, KINDS)}")
+    return KINDS[claim.kind]
+
+
+def _chosen(claim: Claim, tiers: Sequence[str]) -> tuple[str, ...]:
+    """Return the tiers that are judged, in the claim's order; ClaimError where it has no such case."""
+    if not tiers:
+        raise ClaimError(f"claim {claim.id}: no tiers to judge: name some of {', '.join(claim.tiers)}, or leave it out")
+    for tier in tiers:
+        claim.on(tier)
+    return tuple(tier for tier in claim.tiers if tier in tiers)
+
+
+def _parts(claim: Claim, kind: Kind, asked: Sequence[str], *, ledger: Ledger, context: Context) -> list[_Part]:
+    """Return what is said of each tier, and last what compares them."""
+    alone = [replace(claim, tiers=(tier,)) for tier in asked] if claim.tiers else [claim]
+    if reason := not_applicable(claim, context):
+        return [_Part(tier=_tier(one), status="not run", reason=reason) for one in alone]
+    absent = [_tier(one) for one in alone if _absent(one, ledger)]
+    missing = _missing(replace(claim, tiers=tuple(filter(None, absent))), ledger) if absent else ""
+    parts = []
+    for one in alone:
+        if _tier(one) in absent:
+            parts.append(_Part(tier=_tier(one), status="not run", reason=missing))
+        else:
+            parts.append(_part(one, kind, kind.find, ledger=ledger, context=context))
+    if kind.across is not None and claim.cases == (None,) and not absent:
+        parts.append(replace(_part(claim, kind, kind.across, ledger=ledger, context=context), tier=None))
+    return parts
+
+
+def _tier(claim: Claim) -> str | None:
+    return claim.tiers[0] if claim.tiers else None
+
+
+def _part(
+    claim: Claim,
+    kind: Kind,
+    find: Callable[[Claim, Ledger, Context], Iterable[Finding]],
+    *,
+    ledger: Ledger,
+    context: Context,
+) -> _Part:
     try:
-        return KINDS[claim.kind].judge(claim, ledger, context)
+        findings = tuple(find(claim, ledger, context))
     except UndecidedError as undecided:
-        return Verdict(claim_id=claim.id, status=undecided.status, reason=undecided.reason)
+        return _Part(tier=_tier(claim), status=undecided.status, reason=undecided.reason)
+    return _Part(tier=_tier(claim), status=kind.status(claim, findings), findings=findings)
 
 
-def judge_all(claims: Iterable[Claim], ledger: Ledger, context: Context) -> tuple[Verdict, ...]:
-    """Judge claims in their order; see `judge`."""
-    return tuple(judge(claim, ledger, context) for claim in claims)
-
-
-def _not_applicable(claim: Claim, context: Context) -> str | None:
+def not_applicable(claim: Claim, context: Context) -> str | None:
+    """Return why a claim is not about the context's checkpoint, so that no run of it is needed, or None."""
     if claim.applies_to == "small" and not context.is_small:
         return f"The claim is about SAM-Audio-Small's 12 layers; {context.checkpoint} is another model."
     if claim.applies_to == "22-layers" and context.n_layers != 22:
@@ -191,10 +145,13 @@ def _not_applicable(claim: Claim, context: Context) -> str | None:
     return None
 
 
-def _missing(claim: Claim, ledger: Ledger) -> str | None:
-    missing = [column for column in claim.columns if not ledger.has(column[2], arm=column[1], tier=column[0])]
-    if not missing:
-        return None
+def _absent(claim: Claim, ledger: Ledger) -> list[tuple[str, str, str]]:
+    return [column for column in claim.columns if not ledger.has(column[2], arm=column[1], tier=column[0])]
+
+
+def _missing(claim: Claim, ledger: Ledger) -> str:
+    """Return which runs are missing, in words."""
+    missing = _absent(claim, ledger)
     tier, arm, metric = missing[0]
     return (
         f"{len(missing)} of {len(claim.columns)} columns have no runs, first {metric} of {arm} on {tier}: "

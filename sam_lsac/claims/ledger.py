@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -21,13 +21,13 @@ class Row:
 
     Parameters
     ----------
-    arm, tier, mixture, group, metric : str
+    arm, tier, mixture, group, metric
         What was run, and the column. `group` is the target's speaker or label.
-    seed : int
+    seed
         Of the noise.
-    value : float
+    value
         Finite, or NaN.
-    reason : str or None
+    reason
         Why the value is NaN; None where it is finite.
 
     Raises
@@ -57,22 +57,24 @@ class Row:
 class Pairs:
     """Two figures per mixture, averaged over the noise seeds, with what was dropped.
 
+    What the first and the second figure are is said by the method of `Ledger` that returns them.
+
     Parameters
     ----------
-    mixtures, groups : tuple of str
+    mixtures, groups
         One per pair, sorted by mixture.
-    treated, baseline : NDArray [n]
-        Finite, one per pair.
-    n_dropped : int
+    first, second
+        Finite, one per pair, [n].
+    n_dropped
         Mixtures without a finite figure in every run that the comparison needs.
-    reasons : tuple of str
+    reasons
         One per dropped mixture.
     """
 
     mixtures: tuple[str, ...]
     groups: tuple[str, ...]
-    treated: NDArray[np.float64]
-    baseline: NDArray[np.float64]
+    first: NDArray[np.float64]
+    second: NDArray[np.float64]
     n_dropped: int
     reasons: tuple[str, ...]
 
@@ -80,6 +82,11 @@ class Pairs:
     def n(self) -> int:
         """The number of complete pairs."""
         return len(self.mixtures)
+
+    @property
+    def exchanged(self) -> "Pairs":
+        """The same pairs with first and second exchanged."""
+        return replace(self, first=self.second, second=self.first)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +104,7 @@ class Ledger:
 
     Parameters
     ----------
-    rows : tuple of Row
+    rows
         At most one per (arm, mixture, seed, metric); a mixture belongs to one tier and group.
 
     Raises
@@ -132,7 +139,7 @@ class Ledger:
         return (metric, arm, tier) in self._columns
 
     def paired(self, metric: str, *, arm: str, baseline: str, tier: str) -> Pairs:
-        """Return `metric` of `arm` (treated) and of `baseline` for every mixture that has both.
+        """Return `metric` of `arm` (first) and of `baseline` (second) for every mixture that has both.
 
         A mixture with NaN, or without a row, in either arm is dropped here, and here only. Seeds that both arms have
         are averaged first.
@@ -142,7 +149,7 @@ class Ledger:
         return self._pairs(aligned, [float(m[0]) for m in means], [float(m[1]) for m in means])
 
     def deviations(self, metric: str, *, arm: str, rival: str, baseline: str, tier: str) -> Pairs:
-        """Return |metric(arm) - metric(baseline)| as treated, and the same of `rival` as baseline.
+        """Return |metric(arm) - metric(baseline)| as first, and the same of `rival` as second.
 
         The deviation is taken for the same mixture and the same noise, then averaged over seeds; dropping is as in
         `paired`, over all three arms.
@@ -157,13 +164,13 @@ class Ledger:
         return self._pairs(aligned, [float(m[0]) for m in means], [float(m[1]) for m in means])
 
     def points(self, x: Sequence[Column], y: Sequence[Column], *, tier: str) -> Pairs:
-        """Return columns `x` (treated) against `y` (baseline), one point per mixture and position; for sweeps.
+        """Return columns `x` (first) against `y` (second), one point per mixture and position; for sweeps.
 
         Parameters
         ----------
-        x, y : sequence of (metric, arm)
-            Of one length; a mixture that lacks any of them is dropped.
-        tier : str
+        x, y
+            Pairs of metric and arm, of one length; a mixture that lacks any of them is dropped.
+        tier
         """
         aligned = self._aligned([*x, *y], tier)
         means = [table.mean(axis=0) for table in aligned.figures]
@@ -171,18 +178,18 @@ class Ledger:
         return Pairs(
             mixtures=tuple(m for m in aligned.mixtures for _ in x),
             groups=tuple(self._groups[m] for m in aligned.mixtures for _ in x),
-            treated=np.asarray([m[: len(x)] for m in means], dtype=np.float64).reshape(-1),
-            baseline=np.asarray([m[len(x) :] for m in means], dtype=np.float64).reshape(-1),
+            first=np.asarray([m[: len(x)] for m in means], dtype=np.float64).reshape(-1),
+            second=np.asarray([m[len(x) :] for m in means], dtype=np.float64).reshape(-1),
             n_dropped=points.n_dropped,
             reasons=points.reasons,
         )
 
-    def _pairs(self, aligned: _Aligned, treated: list[float], baseline: list[float]) -> Pairs:
+    def _pairs(self, aligned: _Aligned, first: list[float], second: list[float]) -> Pairs:
         return Pairs(
             mixtures=aligned.mixtures,
             groups=tuple(self._groups[mixture] for mixture in aligned.mixtures),
-            treated=np.asarray(treated, dtype=np.float64),
-            baseline=np.asarray(baseline, dtype=np.float64),
+            first=np.asarray(first, dtype=np.float64),
+            second=np.asarray(second, dtype=np.float64),
             n_dropped=len(aligned.reasons),
             reasons=aligned.reasons,
         )

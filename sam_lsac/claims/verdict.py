@@ -1,50 +1,16 @@
 """What a judgement is made from besides scores (`Context`), and what it says (`Verdict`, `Finding`)."""
 
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from sam_lsac.errors import InputError
+from sam_lsac.costs import ArmCost
+from sam_lsac.records import STRICT, Extended
 
 __all__ = ["ArmCost", "Context", "Finding", "Status", "Verdict"]
 
 Status = Literal["supported", "refuted", "inconclusive", "not run"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArmCost:
-    """What an arm computes, against the 16-step Euler baseline.
-
-    Parameters
-    ----------
-    arm : str
-    layer_steps_saved : float
-        The paper's axis: the fraction of all (layer, evaluation) pairs whose attention matrix is not computed.
-    flops_total : float
-        FLOPs of one solve.
-    flops_saved : float
-        Fraction of the baseline's total FLOPs; negative where the arm costs more.
-    self_attention_flops_saved : float, optional
-        Fraction of the baseline's self-attention FLOPs.
-
-    Raises
-    ------
-    InputError
-        If a fraction is above 1 or not finite, or the total is not positive.
-    """
-
-    arm: str
-    layer_steps_saved: float
-    flops_total: float
-    flops_saved: float
-    self_attention_flops_saved: float | None = None
-
-    def __post_init__(self) -> None:
-        shares = (self.layer_steps_saved, self.flops_saved, self.self_attention_flops_saved or 0.0)
-        if not all(math.isfinite(share) and share <= 1.0 for share in shares) or not 0.0 < self.flops_total < math.inf:
-            raise InputError(f"cost of {self.arm!r}: savings are fractions up to 1 (0.25 is 25 %), FLOPs are positive")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,17 +19,17 @@ class Context:
 
     Parameters
     ----------
-    checkpoint, digest : str
+    checkpoint, digest
         Name and SHA-256 of the checkpoint that made the ledger.
-    n_layers : int
-    is_small : bool
+    n_layers
+    is_small
         True for SAM-Audio-Small's weights (12 layers).
-    costs : mapping of str to ArmCost
-    gate : float, optional
+    costs
+    gate
         The pretrained span gate, before tanh.
-    flops_per_evaluation, self_attention_flops_per_evaluation : float, optional
+    flops_per_evaluation, self_attention_flops_per_evaluation
         FLOPs of one network evaluation on SAM-Audio-Small's configuration, 10 s of audio, whatever the checkpoint.
-    entropy_rates : mapping of str to tuple of float, optional
+    entropy_rates
         Per mixture, the convergence rate of every layer: mean over steps of |H(n+1) - H(n)|, in nats per step.
     """
 
@@ -84,41 +50,43 @@ class Finding:
 
     Parameters
     ----------
-    quantity : str
+    quantity
         What the estimate is: "loss" (baseline - arm, so that positive is worse), "deviation" (its magnitude),
         "deviation difference", "ratio", "saved share", ...
-    tier, metric, arm, versus : str
+    tier, metric, arm, versus
         Where it was taken; empty where that does not apply.
-    estimate, ci_low, ci_high : float or None
+    estimate, ci_low, ci_high
         With a 95 % interval (1 - alpha), not adjusted for the family.
-    d, d_low, d_high : float or None
+    d, d_low, d_high
         Cohen's d_z with its interval.
-    p, p_adjusted : float or None
+    p, p_adjusted
         Of the deciding test, before and after Bonferroni.
-    n, n_dropped : int
+    n, n_dropped
         Mixtures used and dropped.
-    paper : str
+    paper
         The paper's figure, as text; empty where it is lost.
-    axis : str
+    axis
         The cost axis, of Pareto findings.
-    status : Status or None
+    status
         What this figure alone says; None where it is only shown.
-    note : str
+    note
     """
+
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     quantity: str
     tier: str = ""
     metric: str = ""
     arm: str = ""
     versus: str = ""
-    estimate: float | None = None
-    ci_low: float | None = None
-    ci_high: float | None = None
-    d: float | None = None
-    d_low: float | None = None
-    d_high: float | None = None
-    p: float | None = None
-    p_adjusted: float | None = None
+    estimate: Extended | None = None
+    ci_low: Extended | None = None
+    ci_high: Extended | None = None
+    d: Extended | None = None
+    d_low: Extended | None = None
+    d_high: Extended | None = None
+    p: Extended | None = None
+    p_adjusted: Extended | None = None
     n: int = 0
     n_dropped: int = 0
     paper: str = ""
@@ -133,14 +101,19 @@ class Verdict:
 
     Parameters
     ----------
-    claim_id : str
-    status : Status
-    reason : str
+    claim_id
+    status
+        Of a claim with tiers: refuted where any of them is, supported where all are.
+    reason
         A sentence with the figures that decided.
-    n, n_dropped : int
+    n, n_dropped
         The fewest mixtures used, and the most dropped, by any finding.
-    findings : tuple of Finding
+    findings
+    tiers
+        The status of each tier that was judged; empty where the claim is one case.
     """
+
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     claim_id: str
     status: Status
@@ -148,17 +121,4 @@ class Verdict:
     n: int = 0
     n_dropped: int = 0
     findings: tuple[Finding, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the verdict as strict JSON data; infinities (a constant shift) become the strings "inf", "-inf"."""
-        return {name: _plain(value) for name, value in asdict(self).items()}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(inner) for inner in value]
-    if isinstance(value, float):
-        return None if math.isnan(value) else value if math.isfinite(value) else ("inf" if value > 0 else "-inf")
-    return value
+    tiers: Mapping[str, Status] = field(default_factory=lambda: MappingProxyType({}))

@@ -71,6 +71,18 @@ def figure(finding: Finding) -> str:
     return times + estimate(finding.estimate, finding.ci_low, finding.ci_high, unit=unit(finding))
 
 
+def measured(value: float | None, metric: str, *, digits: str = ".3g") -> str:
+    """Return a figure of a metric with its unit, in the format that `digits` names; an en dash for None."""
+    return NOTHING if value is None else column(metric).text(value, digits=digits)
+
+
+def p_text(p_adjusted: float | None) -> str:
+    """Return an adjusted p value in words."""
+    if p_adjusted is None:
+        return "not tested"
+    return "adjusted p < 0.0001" if p_adjusted < 1e-4 else f"adjusted p = {p_adjusted:.2g}"
+
+
 def effect(d: float | None) -> str:
     """Return Cohen's d with its sign and two decimals."""
     if d is None or not math.isfinite(d):

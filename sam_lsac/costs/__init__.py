@@ -1,15 +1,15 @@
-"""What a solve costs: FLOPs on paper and counted (`flops`, `counted`, `arms`), time (`clock`), memory (`memory`)."""
+"""What a solve costs: FLOPs on paper and counted (`flops`, `counted`, `savings`), time (`clock`), memory (`memory`)."""
 
 from sam_lsac.costs.clock import TimeRatio, ratio_abab, seconds_of
 from sam_lsac.costs.counted import counted_flops
 from sam_lsac.costs.flops import FlopCount, count_flops
 from sam_lsac.costs.memory import PeakMemory, cache_bytes, peak_memory
-from sam_lsac.costs.savings import ArmFlops, arm_cost, speed_limit
+from sam_lsac.costs.savings import ArmCost, arm_cost, speed_limit
 from sam_lsac.costs.sizes import SIZES, sizes_of
 
 __all__ = [
     "SIZES",
-    "ArmFlops",
+    "ArmCost",
     "FlopCount",
     "PeakMemory",
     "TimeRatio",

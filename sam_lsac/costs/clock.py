@@ -9,7 +9,6 @@ from functools import partial
 
 import numpy as np
 import torch
-from scipy import stats
 
 from sam_lsac.errors import InputError
 
@@ -106,6 +105,8 @@ def ratio_abab(
     InputError
         If ``repeats``, ``warmup`` or ``level`` is not possible.
     """
+    from scipy import stats  # takes as long to import as the rest of the library
+
     if repeats < 3 or warmup < 0 or not 0 < level < 1:
         raise InputError(
             f"repeats = {repeats}, warmup = {warmup}, level = {level}: give at least 3 pairs, no negative warm-up, and "

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from sam_lsac.costs.flops import FlopCount, assumed_solver
 from sam_lsac.costs.sizes import Countable, frames, sizes_of
@@ -16,6 +15,9 @@ from sam_lsac.interventions import Edit, attach
 from sam_lsac.model import SAMAudio
 from sam_lsac.model.config import SAMAudioConfig
 from sam_lsac.solver import Solver
+
+if TYPE_CHECKING:
+    from torch.utils.flop_counter import FlopCounterMode
 
 __all__ = ["counted_flops"]
 
@@ -54,6 +56,8 @@ def counted_flops(
     ModelError, InputError, EditError
         As `count_flops` and `attach` do.
     """
+    from torch.utils.flop_counter import FlopCounterMode  # imports the whole of triton
+
     config = sizes_of(model)
     counted = solver if solver is not None else assumed_solver(edits)
     with torch.random.fork_rng(devices=[]), torch.device(device):

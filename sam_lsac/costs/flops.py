@@ -32,9 +32,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from sam_lsac.costs.sizes import Countable, frames, sizes_of
-from sam_lsac.costs.work import LayerWork, planned_work
+from sam_lsac.costs.work import planned_work
 from sam_lsac.errors import InputError
 from sam_lsac.interventions import Edit
+from sam_lsac.interventions.work import LayerWork
 from sam_lsac.model.config import SAMAudioConfig
 from sam_lsac.solver import Euler, Solver
 

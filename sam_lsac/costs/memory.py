@@ -10,10 +10,11 @@ from typing import Literal
 
 import torch
 
-from sam_lsac.caching import LSAC, CacheAttention, DeepCache
+from sam_lsac.caching import LSAC
 from sam_lsac.costs.sizes import Countable, sizes_of
-from sam_lsac.errors import EditError, InputError
-from sam_lsac.interventions import Edit, FreezeSelfAttention
+from sam_lsac.errors import InputError
+from sam_lsac.interventions import Edit
+from sam_lsac.interventions.work import NetworkSizes
 
 __all__ = ["PeakMemory", "cache_bytes", "peak_memory"]
 
@@ -71,16 +72,14 @@ def peak_memory(call: Callable[[], object], *, device: str | torch.device = "cpu
 def cache_bytes(
     model: Countable, schedule: LSAC | Edit, *, n_frames: int, batch: int = 1, dtype: torch.dtype = torch.float32
 ) -> int:
-    """Bytes that a cache keeps from one step to the next.
-
-    Attention matrices are batch x heads x T x T for every cached layer; DeepCache keeps one residual, batch x T x D.
+    """Bytes that a cache keeps from one step to the next: its `Edit.kept_values`, for a batch.
 
     Parameters
     ----------
     model
         A model, its configuration, or the name of a released size.
     schedule
-        `LSAC`, or the edit: `CacheAttention`, `FreezeSelfAttention`, `DeepCache`.
+        `LSAC`, or the edit.
     n_frames
         Latent frames T.
     batch
@@ -95,18 +94,16 @@ def cache_bytes(
     InputError
         If a count is below 1.
     EditError
-        If the edit is no cache.
+        If the edit does not say what it keeps.
     """
     if n_frames < 1 or batch < 1:
         raise InputError(f"n_frames = {n_frames} and batch = {batch} must be at least 1.")
     transformer = sizes_of(model).transformer
-    if isinstance(schedule, DeepCache):
-        kept = n_frames * transformer.dim if schedule.interval > 1 else 0
-    elif isinstance(schedule, LSAC | CacheAttention | FreezeSelfAttention):
-        kept = len(schedule.freeze_steps) * transformer.n_heads * n_frames**2
-    else:
-        raise EditError(f"{type(schedule).__name__} keeps nothing that is known here; give LSAC or a cache's edit.")
-    return batch * kept * dtype.itemsize
+    edit = schedule.edit() if isinstance(schedule, LSAC) else schedule
+    sizes = NetworkSizes(
+        n_layers=transformer.n_layers, n_heads=transformer.n_heads, width=transformer.dim, n_frames=n_frames
+    )
+    return batch * edit.kept_values(sizes) * dtype.itemsize
 
 
 def _reset_high_water_mark() -> bool:

@@ -12,20 +12,22 @@ Paper, sections 2.4 and 4.4.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sam_lsac.costs.flops import PAPER_STEPS, count_flops
 from sam_lsac.costs.sizes import Countable, sizes_of
 from sam_lsac.costs.work import planned_work
+from sam_lsac.errors import InputError
 from sam_lsac.interventions import Edit, FreezeSelfAttention
 from sam_lsac.solver import Euler, Solver
 
-__all__ = ["ArmFlops", "arm_cost", "speed_limit"]
+__all__ = ["ArmCost", "arm_cost", "speed_limit"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArmFlops:
+class ArmCost:
     """What an arm computes, against a baseline.
 
     Parameters
@@ -40,14 +42,24 @@ class ArmFlops:
     flops_saved
         Fraction of the baseline's total FLOPs; negative where the arm costs more.
     self_attention_flops_saved
-        Fraction of the baseline's self-attention FLOPs.
+        Fraction of the baseline's self-attention FLOPs; None where it was not counted.
+
+    Raises
+    ------
+    InputError
+        If a fraction is above 1 or not finite, or the total is not positive.
     """
 
     arm: str
     layer_steps_saved: float
     flops_total: float
     flops_saved: float
-    self_attention_flops_saved: float
+    self_attention_flops_saved: float | None = None
+
+    def __post_init__(self) -> None:
+        shares = (self.layer_steps_saved, self.flops_saved, self.self_attention_flops_saved or 0.0)
+        if not all(math.isfinite(share) and share <= 1.0 for share in shares) or not 0.0 < self.flops_total < math.inf:
+            raise InputError(f"cost of {self.arm!r}: savings are fractions up to 1 (0.25 is 25 %), FLOPs are positive")
 
 
 def arm_cost(
@@ -59,7 +71,7 @@ def arm_cost(
     baseline_solver: Solver | None = None,
     seconds: float = 10.0,
     text_tokens: int = 4,
-) -> ArmFlops:
+) -> ArmCost:
     """Cost of one solve of an arm, against the plain solve of the baseline.
 
     Parameters
@@ -87,7 +99,7 @@ def arm_cost(
     cost = count_flops(model, seconds=seconds, text_tokens=text_tokens, edits=edits, solver=solver)
     baseline = count_flops(model, seconds=seconds, text_tokens=text_tokens, solver=baseline_solver)
     matrices = sum(layer.matrix for evaluation in planned_work(edits, n_layers, solver) for layer in evaluation)
-    return ArmFlops(
+    return ArmCost(
         arm=arm,
         layer_steps_saved=1 - matrices / (n_layers * baseline_solver.nfe),
         flops_total=cost.total,

@@ -10,10 +10,11 @@ diffusers, ``hooks/hooks.py``, for wrapping the forward of an instance.
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import cache, partial
 from typing import Any, NoReturn
 
 import torch
@@ -26,9 +27,6 @@ from sam_lsac.interventions.sites import Site, resolve
 __all__ = ["Attachment", "attach", "first_acting_step"]
 
 _TRANSFORMER = Site(path="transformer")
-
-#: An edited call breaks a compiled graph; the model around it stays compiled.
-_outside_graphs: Callable[[Callable[..., Any]], Callable[..., Any]] = torch.compiler.disable
 
 
 class Attachment:
@@ -74,7 +72,7 @@ class Attachment:
         """Wrap each module; all or none."""
         try:
             for site, (module, chain) in modules.items():
-                wrapper = _Wrapper(self, site, module, chain)
+                wrapper = _wrapper_class()(self, site, module, chain)
                 if module.__dict__.setdefault("forward", wrapper) is not wrapper:  # atomic, so that one thread wins
                     _refuse(site, module.__dict__["forward"])
                 self._wrappers.append(wrapper)
@@ -146,7 +144,6 @@ class _Wrapper:
         self.chain = chain
         self.original = module.forward
 
-    @_outside_graphs
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self.run.check()
         output = self.run.call(self, len(self.chain), *args, **kwargs)
@@ -159,6 +156,22 @@ class _Wrapper:
         raise EditError(
             "A model cannot be copied or pickled while edits are attached; copy it outside the `with attach(...)`."
         )
+
+
+def _wrapper_class() -> type[_Wrapper]:
+    """The wrapper, and where PyTorch's compiler is in use the one that it does not compile.
+
+    To ask for the compiler imports it, which takes longer than the rest of the library together; until something is
+    compiled, it is not there to be kept out.
+    """
+    return _outside_graphs() if "torch._dynamo" in sys.modules else _Wrapper
+
+
+@cache
+def _outside_graphs() -> type[_Wrapper]:
+    """A wrapper whose call breaks a compiled graph; the model around it stays compiled."""
+    call = torch.compiler.disable(_Wrapper.__call__)  # type: ignore[no-untyped-call]
+    return type("_WrapperOutsideGraphs", (_Wrapper,), {"__call__": call})
 
 
 @contextmanager

@@ -6,17 +6,20 @@ D = H E.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from sam_lsac.errors import CacheError, EditError
-from sam_lsac.interventions.edit import CacheReport, Call, Clock
+from sam_lsac.interventions.edit import CacheReport, Call, Clock, Edit
+from sam_lsac.interventions.sites import Site, layer_sites
+from sam_lsac.interventions.work import LayerWork, NetworkSizes
 
-__all__ = ["AttentionInputs", "FrozenMatrices", "apply_weights", "attention_weights", "checked_freeze_steps"]
+__all__ = ["AttentionInputs", "MatrixCache", "apply_weights", "attention_weights", "checked_freeze_steps"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,3 +172,45 @@ class FrozenMatrices:
                 f"{length} takes {needed:,} bytes, and max_bytes allows {self.max_bytes:,}: freeze at most "
                 f"{self.max_bytes // one} layers, separate fewer or shorter mixtures at once, or raise max_bytes."
             )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MatrixCache(Edit):
+    """An edit that keeps the self-attention matrix of each of its layers from a step on."""
+
+    @property
+    @abstractmethod
+    def freeze_steps(self) -> Mapping[int, int]:
+        """Step s from 1 by layer from 0: the matrix of its last evaluation is used in the steps s + 1 to N."""
+
+    @property
+    def first_acting_step(self) -> int:
+        """The earliest freeze step, whose matrix must be seen."""
+        return min(self.freeze_steps.values())
+
+    def sites(self, model: nn.Module) -> tuple[Site, ...]:
+        """The self-attention modules."""
+        return layer_sites(model, "attention", self.freeze_steps)
+
+    def begin(self, clock: Clock) -> FrozenMatrices:
+        """No matrices yet."""
+        return FrozenMatrices(self.freeze_steps, clock)
+
+    def apply(self, call: Call, state: FrozenMatrices) -> Tensor:
+        """Attend, with the kept matrix where there is one."""
+        return state.apply(call)
+
+    def finish(self, state: FrozenMatrices) -> CacheReport:
+        """Hits and bytes."""
+        return state.report()
+
+    def work(self, inner: LayerWork, *, layer: int, n_layers: int, clock: Clock) -> LayerWork:
+        """Half of self-attention after the freeze step, at which the matrix is computed here and not below."""
+        step = self.freeze_steps.get(layer)
+        if step is None or clock.step < step or (clock.step == step and not clock.ends_step):
+            return inner
+        return replace(inner, matrix=clock.step == step, probes=0)
+
+    def kept_values(self, sizes: NetworkSizes) -> int:
+        """A matrix T x T for every head of every layer."""
+        return len(self.freeze_steps) * sizes.n_heads * sizes.n_frames**2

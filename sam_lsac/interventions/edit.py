@@ -1,6 +1,8 @@
 """What an edit is: a frozen description that says where it acts, and how it acts on one call of one module.
 
-An edit holds no tensors. Its state is made by `Edit.begin` when it is attached and dies when it is detached.
+An edit holds no tensors. Its state is made by `Edit.begin` when it is attached and dies when it is detached. It
+declares all that others need of it: its fields are its words in the claims file and its part of a run's key,
+`Edit.work` says what it saves, and `Edit.kept_values` what it keeps.
 """
 
 from __future__ import annotations
@@ -8,12 +10,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from sam_lsac.errors import EditError
 from sam_lsac.interventions.sites import Site
+from sam_lsac.interventions.work import LayerWork, NetworkSizes
+from sam_lsac.records import STRICT
 
 __all__ = ["CacheReport", "Call", "Clock", "Edit"]
 
@@ -119,6 +123,8 @@ class CacheReport:
 class Edit(ABC):
     """An intervention at inference time."""
 
+    __pydantic_config__: ClassVar[Any] = STRICT
+
     @property
     def first_acting_step(self) -> int:
         """First solver step, from 1, at which the edit must be present; the steps before equal the plain run's."""
@@ -126,7 +132,11 @@ class Edit(ABC):
 
     @abstractmethod
     def sites(self, model: nn.Module) -> tuple[Site, ...]:
-        """Where the edit acts in this model; raises EditError if it does not fit."""
+        """Where the edit acts in this model; raises EditError if it does not fit.
+
+        Of the model only the number of layers may be asked for, so that costs can ask on paper; `attach` looks whether
+        the modules are there.
+        """
 
     def begin(self, clock: Clock) -> Any:
         """Make the state of one solve; raises EditError if the edit does not fit a solve of ``clock.n_steps`` steps."""
@@ -139,3 +149,38 @@ class Edit(ABC):
     def finish(self, state: Any) -> Any:
         """What is left of the state for the caller; raises EditError if the edit had no effect."""
         return None
+
+    def work(self, inner: LayerWork, *, layer: int, n_layers: int, clock: Clock) -> LayerWork:
+        """What one layer does in the evaluation under way, where without this edit it would do ``inner``.
+
+        Parameters
+        ----------
+        inner
+            The layer's work under the edits that this one is around.
+        layer, n_layers
+            Which layer, from 0, of how many.
+        clock
+            When.
+
+        Raises
+        ------
+        EditError
+            If the edit does not say.
+        """
+        raise EditError(
+            f"What {type(self).__name__} saves or adds is not known: define its work(...), or count it with "
+            "counted_flops(...), which runs it."
+        )
+
+    def kept_values(self, sizes: NetworkSizes) -> int:
+        """How many values the edit keeps of one mixture from one step to the next.
+
+        Raises
+        ------
+        EditError
+            If the edit does not say.
+        """
+        raise EditError(
+            f"{type(self).__name__} keeps nothing that is known; give LSAC or a cache's edit, or define its "
+            "kept_values(...)."
+        )

@@ -5,15 +5,16 @@ Layers are counted from 0, steps from 1. See `attach` for how edits compose, and
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from sam_lsac.interventions.attention import AttentionInputs, FrozenMatrices, apply_weights, checked_freeze_steps
-from sam_lsac.interventions.edit import CacheReport, Call, Clock, Edit
+from sam_lsac.interventions.attention import AttentionInputs, MatrixCache, apply_weights, checked_freeze_steps
+from sam_lsac.interventions.edit import Call, Clock, Edit
 from sam_lsac.interventions.sites import Site, checked_layers, layer_sites
+from sam_lsac.interventions.work import CrossAttention, LayerWork
 
 __all__ = ["FreezeSelfAttention", "UniformCrossAttention", "ZeroAdditive", "ZeroCrossAttention"]
 
@@ -37,6 +38,10 @@ class ZeroAdditive(Edit):
         """Zeros in the shape of the text term, [B, L, D]."""
         return torch.zeros_like(call.proceed())
 
+    def work(self, inner: LayerWork, *, layer: int, n_layers: int, clock: Clock) -> LayerWork:
+        """Every matrix product still runs."""
+        return inner
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _CrossAttentionEdit(Edit):
@@ -54,6 +59,7 @@ class _CrossAttentionEdit(Edit):
     """
 
     layers: tuple[int, ...] | None = None
+    _left: ClassVar[CrossAttention]
 
     def __post_init__(self) -> None:
         if self.layers is not None:
@@ -63,10 +69,17 @@ class _CrossAttentionEdit(Edit):
         """The cross-attention modules."""
         return layer_sites(model, "cross_attention", self.layers)
 
+    def work(self, inner: LayerWork, *, layer: int, n_layers: int, clock: Clock) -> LayerWork:
+        """What is left of the branch in these layers."""
+        acts = self.layers is None or layer in self.layers
+        return replace(inner, cross_attention=self._left) if acts else inner
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ZeroCrossAttention(_CrossAttentionEdit):
     """Make the output of the cross-attention branch zero, in ``layers`` from 0, or None for all ("Zeroed CA")."""
+
+    _left: ClassVar[CrossAttention] = "none"
 
     def apply(self, call: Call, state: Any) -> Tensor:
         """Zeros in the shape of the branch, [B, T, D]; the branch does not run."""
@@ -76,6 +89,8 @@ class ZeroCrossAttention(_CrossAttentionEdit):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UniformCrossAttention(_CrossAttentionEdit):
     """Give every unmasked text token the weight 1 / L, in ``layers`` from 0, or None for all ("Forced Uniform")."""
+
+    _left: ClassVar[CrossAttention] = "uniform"
 
     def apply(self, call: Call, state: Any) -> Tensor:
         """Project the mean value over the unmasked tokens, the same for every frame, [B, T, D]."""
@@ -88,7 +103,7 @@ class UniformCrossAttention(_CrossAttentionEdit):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FreezeSelfAttention(Edit):
+class FreezeSelfAttention(MatrixCache):
     """Keep the self-attention matrices of step ``step`` for all later steps.
 
     The same arithmetic as ``CacheAttention``, as an intervention: one step for all layers, no budget.
@@ -117,24 +132,3 @@ class FreezeSelfAttention(Edit):
     def freeze_steps(self) -> dict[int, int]:
         """Freeze step of each layer."""
         return dict.fromkeys(self.layers, self.step)
-
-    @property
-    def first_acting_step(self) -> int:
-        """The freeze step, whose matrix must be seen."""
-        return self.step
-
-    def sites(self, model: nn.Module) -> tuple[Site, ...]:
-        """The self-attention modules."""
-        return layer_sites(model, "attention", self.layers)
-
-    def begin(self, clock: Clock) -> FrozenMatrices:
-        """No matrices yet."""
-        return FrozenMatrices(self.freeze_steps, clock)
-
-    def apply(self, call: Call, state: FrozenMatrices) -> Tensor:
-        """Attend, with the kept matrix where there is one."""
-        return state.apply(call)
-
-    def finish(self, state: FrozenMatrices) -> CacheReport:
-        """Hits and bytes."""
-        return state.report()

@@ -6,7 +6,7 @@ Shapes: B batch, H heads, T frames (queries), L keys.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from sam_lsac.interventions.attention import AttentionInputs, attention_weights
 from sam_lsac.interventions.edit import Call, Clock, Edit
 from sam_lsac.interventions.sites import Site, checked_layers, layer_sites
 from sam_lsac.interventions.spans import AnchorInputs
+from sam_lsac.interventions.work import LayerWork
 
 __all__ = ["Record", "Recording", "attention_entropy", "block_ratio", "entropy_rates"]
 
@@ -205,7 +206,9 @@ class Record(Edit):
     def sites(self, model: nn.Module) -> tuple[Site, ...]:
         """The self-attention modules, and the span gate where spans are needed."""
         gate = (Site(path="embed_anchors"),) if self.block_ratio else ()
-        wanted = None if self.layers is None else sorted({*self.layers, *(layer for layer, _ in self.maps)})
+        mapped = {layer for layer, _ in self.maps}
+        layer_sites(model, "attention", mapped)  # refuses a map of a layer that does not exist
+        wanted = None if self.layers is None else sorted({*self.layers, *mapped})
         return gate + layer_sites(model, "attention", wanted)
 
     def begin(self, clock: Clock) -> _RecordState:
@@ -227,8 +230,16 @@ class Record(Edit):
             self._look(call, state, (call.site.layer, call.clock.step))
         return call.proceed()
 
+    def work(self, inner: LayerWork, *, layer: int, n_layers: int, clock: Clock) -> LayerWork:
+        """One matrix more, where one is looked at."""
+        looks = clock.ends_step and (self._reduces(layer, clock.step) or (layer, clock.step) in self.maps)
+        return replace(inner, probes=inner.probes + looks)
+
+    def _reduces(self, layer: int, step: int) -> bool:
+        return (self.layers is None or layer in self.layers) and (self.steps is None or step in self.steps)
+
     def _look(self, call: Call, state: _RecordState, where: tuple[int, int]) -> None:
-        reduced = where[1] in state.steps and (self.layers is None or where[0] in self.layers)
+        reduced = self._reduces(*where)
         if not (reduced or where in self.maps):
             return
         inputs = AttentionInputs(*call.args, **call.kwargs)

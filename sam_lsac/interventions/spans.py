@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from sam_lsac.errors import EditError
 from sam_lsac.interventions.edit import Call, Clock, Edit
 from sam_lsac.interventions.sites import Site
+from sam_lsac.interventions.work import LayerWork
 
 __all__ = ["AnchorInputs", "HijackGate", "ShuffleSpans"]
 
@@ -48,7 +49,16 @@ class _GateState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HijackGate(Edit):
+class _SpanEdit(Edit):
+    """An edit of the span gate."""
+
+    def work(self, inner: LayerWork, *, layer: int, n_layers: int, clock: Clock) -> LayerWork:
+        """Every matrix product still runs."""
+        return inner
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HijackGate(_SpanEdit):
     """Replace tanh(gate) of the span gate ``x + tanh(gate) * proj(embedding)`` by a value; the parameter stays.
 
     Parameters
@@ -67,6 +77,7 @@ class HijackGate(Edit):
     def __post_init__(self) -> None:
         if not math.isfinite(self.value):
             raise EditError(f"The gate cannot be {self.value}; give a finite number such as 1.0.")
+        object.__setattr__(self, "value", float(self.value))  # 1 and 1.0 are one edit
 
     def sites(self, model: nn.Module) -> tuple[Site, ...]:
         """The gate, and the projection inside it."""
@@ -91,7 +102,7 @@ class HijackGate(Edit):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ShuffleSpans(Edit):
+class ShuffleSpans(_SpanEdit):
     """Permute the span alignment over time, frame by frame; every example keeps its duty cycle.
 
     Frames are permuted, not segments: one span between two silences has hardly any other order of segments. Padding

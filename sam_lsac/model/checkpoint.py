@@ -11,15 +11,14 @@ Meta, ``sam_audio/model/base.py``: the same two files and names.
 from __future__ import annotations
 
 import difflib
-import hashlib
-import json
 import os
 import re
+import reprlib
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from safetensors.torch import save_file
@@ -28,9 +27,13 @@ from torch import nn
 from sam_lsac.bundled import bundled
 from sam_lsac.errors import CheckpointError
 from sam_lsac.model.config import MDCTConfig, SAMAudioConfig
+from sam_lsac.model.devices import check_device, check_dtype
+from sam_lsac.model.digest import Sources
+from sam_lsac.model.json_files import read_json, write_json
 from sam_lsac.model.sam_audio import SAMAudio
-from sam_lsac.model.text import T5TextEncoder, load_text_encoder
-from sam_lsac.model.weights import WeightFiles, load_weights
+from sam_lsac.model.text import load_text_encoder
+from sam_lsac.model.weights import WeightFiles, find_weights, load_weights
+from sam_lsac.records import STRICT, read
 
 __all__ = ["KNOWN_MODELS", "load_model", "save_checkpoint"]
 
@@ -83,21 +86,24 @@ def load_model(
 
     Raises
     ------
+    ModelError
+        If this machine does not have the device, or the model cannot compute in the type.
     CheckpointError
-        If the checkpoint cannot be found or read, or its names, shapes or options do not fit.
+        If the checkpoint cannot be found or read, its names, shapes, types or options do not fit, or a weight is not
+        finite.
     """
     name = os.fspath(name)
-    folder = _find(name, revision)
-    config = _read_config(folder)
+    device, dtypes = check_device(device), {"audio_codec": torch.float32, "": check_dtype(dtype)}
+    folder, sources = _find(name, revision), Sources()
+    config = _read_config(sources.note(_CONFIG, folder / _CONFIG))
     with torch.device("meta"):
         model = SAMAudio(config)
-    files = _weight_files(folder)
-    dtypes = {"audio_codec": torch.float32, "": dtype or torch.float32}
-    model.load_report = load_weights(model, WeightFiles(files), device=torch.device(device), dtypes=dtypes)
-    _fill_buffers(model, torch.device(device))
-    model.text_encoder = load_text_encoder(config.text_encoder, folder).to(torch.device(device))
-    model.name = folder.resolve().name if name != "embedded" and Path(name).expanduser().is_dir() else name
-    model.checkpoint_digest = _digest([folder / _CONFIG, *files], model.text_encoder, folder / config.text_encoder.name)
+    files = [sources.note(path.name, path) for path in find_weights(folder, pickles=[_META_WEIGHTS])]
+    model.load_report = load_weights(model, WeightFiles(files), device=device, dtypes=dtypes)
+    _fill_buffers(model, device)
+    model.text_encoder = load_text_encoder(config.text_encoder, folder, sources=sources).to(device)
+    model.name = name if name == "embedded" or not Path(name).expanduser().is_dir() else folder.resolve().name
+    model.checkpoint_digest = sources.digest()
     model.layer_classes = _read_layer_classes(folder, config.transformer.n_layers)
     return model.eval().requires_grad_(False)
 
@@ -126,19 +132,23 @@ def save_checkpoint(model: SAMAudio, folder: str | os.PathLike[str], *, dtype: t
     if model.text_encoder is not None:
         config["text_encoder"]["name"] = _TEXT_ENCODER  # the checkpoint then needs nothing from elsewhere
         model.text_encoder.save(folder / _TEXT_ENCODER)
-    _write_json(folder / _CONFIG, config)
+    write_json(folder / _CONFIG, config)
     new = folder / f"{_WEIGHTS}.new"
     save_file(state, new, metadata={"format": "pt"})
     shutil.copymode(folder / _CONFIG, new)  # safetensors lets nobody else read it
     new.replace(folder / _WEIGHTS)
     if model.layer_classes is not None:
-        _write_json(folder / _LAYER_CLASSES, model.layer_classes)
+        write_json(folder / _LAYER_CLASSES, model.layer_classes)
 
 
 def _find(name: str, revision: str | None) -> Path:
     """The folder that a name stands for; downloads it where it is a hub repository."""
-    folder = _EMBEDDED if name == "embedded" else Path(name).expanduser()
-    if folder.is_dir():
+    try:
+        folder = _EMBEDDED if name == "embedded" else Path(name).expanduser()
+        is_folder = folder.is_dir()
+    except (OSError, RuntimeError, ValueError) as error:  # too long, of no user, behind a folder that is closed
+        raise CheckpointError(f"{name[:80]!r} cannot be a folder ({error!s:.200}); give the checkpoint's.") from error
+    if is_folder:
         if revision is not None:
             raise CheckpointError(f"revision = {revision!r} belongs to hub repositories; {name!r} is a folder.")
         return folder
@@ -189,67 +199,40 @@ def _nearest(name: str) -> str:
     return f" Did you mean {short[near[0]]!r}?" if near else f" Known names: {', '.join(KNOWN_MODELS)}."
 
 
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise CheckpointError(f"{path.parent} has no {path.name}; a checkpoint folder needs it.") from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is not valid JSON ({error}); restore it from its source.") from error
-
-
-def _write_json(path: Path, content: Any) -> None:
-    new = path.with_name(f"{path.name}.new")
-    new.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    new.replace(path)
-
-
-def _read_config(folder: Path) -> SAMAudioConfig:
-    content = _read_json(folder / _CONFIG)
+def _read_config(path: Path) -> SAMAudioConfig:
+    content = read_json(path)
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"{folder / _CONFIG} must hold one JSON object.")
-    return SAMAudioConfig.from_dict(content)
+        raise CheckpointError(f"{path} must hold one JSON object; restore it from the checkpoint's source.")
+    return SAMAudioConfig.from_dict(content, where=str(path))
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    """The safetensors file or its shards, else Meta's checkpoint."""
-    for found in (
-        [folder / _WEIGHTS],
-        sorted(folder.glob("model-?????-of-?????.safetensors")),
-        [folder / _META_WEIGHTS],
-    ):
-        if found and all(path.is_file() for path in found):
-            return found
-    raise CheckpointError(f"{folder} has no weights; it needs {_WEIGHTS} or {_META_WEIGHTS} beside {_CONFIG}.")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LayerClassesFile:
+    """``layer_classes.json``: layers by class, and what `calibrate` measured beside them."""
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+    stable: tuple[int, ...]
+    moderate: tuple[int, ...]
+    fast: tuple[int, ...]
+    rates: tuple[float, ...] = ()
+    entropy: tuple[tuple[float, ...], ...] = ()
+    n_mixtures: int = 0
 
 
 def _read_layer_classes(folder: Path, n_layers: int) -> dict[str, list[int]] | None:
     path = folder / _LAYER_CLASSES
     if not path.is_file():
         return None
-    classes = _read_json(path)
-    names = ("stable", "moderate", "fast")
-    if not isinstance(classes, dict) or not set(names) <= set(classes):
-        raise CheckpointError(f'{path} must hold one list of layers for each of "stable", "moderate" and "fast".')
-    layers = [layer for name in names for layer in classes[name]]
-    if sorted(layers) != sorted(set(layers) & set(range(n_layers))):
+    remedy = f"write it with `python -m sam_lsac calibrate --model {folder} --out {path}`"
+    found = read(_LayerClassesFile, read_json(path), where=str(path), error=CheckpointError, remedy=remedy)
+    classes = {"stable": found.stable, "moderate": found.moderate, "fast": found.fast}
+    layers = sorted(layer for named in classes.values() for layer in named)
+    if layers != list(range(n_layers)):
         raise CheckpointError(
-            f"{path}: each layer may occur once and must lie in 0..{n_layers - 1}, but they are {layers}."
+            f"{path}: must name each of the layers 0 to {n_layers - 1} once, but names {reprlib.repr(layers)}: {remedy}"
         )
-    return {name: list(classes[name]) for name in names}
-
-
-def _digest(files: list[Path], text_encoder: T5TextEncoder, text_folder: Path) -> str:
-    """SHA-256 of everything that decides what the model computes; a text encoder from the hub counts by its commit."""
-    entries = [(path.name, path) for path in files]
-    if text_folder.is_dir():
-        entries += [(f"text/{path.name}", path) for path in sorted(text_folder.iterdir()) if path.is_file()]
-    total = hashlib.sha256(f"text {text_encoder.commit}\n".encode())
-    for label, path in entries:
-        with path.open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(f"{label} {content}\n".encode())
-    return total.hexdigest()
+    return {name: list(named) for name, named in classes.items()}
 
 
 def _fill_buffers(module: nn.Module, device: torch.device) -> None:

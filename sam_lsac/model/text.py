@@ -1,5 +1,9 @@
 """The T5 text encoder of SAM Audio, by hub name or from a folder.
 
+Its network is that of ``transformers``; its weights are read by our own loader, because ``transformers`` fills what is
+missing or misnamed with random numbers and goes on. Nothing outside the checkpoint folder is read but a repository of
+the hub.
+
 References
 ----------
 Meta, ``sam_audio/model/text_encoder.py``.
@@ -7,20 +11,45 @@ Meta, ``sam_audio/model/text_encoder.py``.
 
 from __future__ import annotations
 
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 import torch
+from annotated_types import Interval
 from torch import Tensor, nn
 
 from sam_lsac.errors import CheckpointError
-from sam_lsac.model.config import TextEncoderConfig
+from sam_lsac.model.config import Count, Epsilon, Share, TextEncoderConfig, Width
+from sam_lsac.model.digest import Sources
+from sam_lsac.model.json_files import read_json
+from sam_lsac.model.weights import WeightFiles, find_weights, load_weights
+from sam_lsac.records import STRICT, read
 
 __all__ = ["T5TextEncoder", "load_text_encoder"]
+
+#: A name on the hub, with or without an owner, such as "t5-base".
+_HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)?")
+_HUB_FILES = ("*.json", "*.model", "*.txt")
+_PICKLES = ("pytorch_model.bin", "pytorch_model-?????-of-?????.bin")
+
+#: Files that decide what the encoder computes, beside its weights: options, and whatever a tokenizer may read.
+_TEXT_FILES = (".json", ".model", ".txt", ".tiktoken", ".jinja")
+
+#: Parts of a whole T5, as the hub has it, that its encoder does not use.
+_DECODER_PARTS = ("decoder", "lm_head")
+
+#: T5 looks pieces up in one table, which whole models store under both names.
+_TIED = {"encoder.embed_tokens.weight": "shared.weight"}
+
+_PROBE = "man speaking"
+_RESTORE = "restore the text encoder's folder from its source"
+_PLACE = 'put its folder into the checkpoint folder, or name one of the hub, such as "t5-base"'
 
 
 class T5TextEncoder(nn.Module):
@@ -52,11 +81,6 @@ class T5TextEncoder(nn.Module):
         features = self.model(input_ids=encoded["input_ids"].to(device), attention_mask=mask).last_hidden_state
         return features, mask.bool()
 
-    @property
-    def commit(self) -> str | None:
-        """Commit of the hub repository that the encoder comes from; None for a folder."""
-        return getattr(self.model.config, "_commit_hash", None)
-
     def save(self, folder: Path) -> None:
         """Write encoder and tokenizer into a folder; files are replaced whole, so that mapped weights stay valid."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -69,9 +93,13 @@ class T5TextEncoder(nn.Module):
 
 
 def load_text_encoder(
-    config: TextEncoderConfig, folder: Path | None = None, *, local_files_only: bool = False
+    config: TextEncoderConfig,
+    folder: Path | None = None,
+    *,
+    local_files_only: bool = False,
+    sources: Sources | None = None,
 ) -> T5TextEncoder:
-    """Load the encoder that a checkpoint names.
+    """Load the encoder that a checkpoint names, every weight of it from the file.
 
     Parameters
     ----------
@@ -81,30 +109,143 @@ def load_text_encoder(
         The checkpoint folder.
     local_files_only
         Never use the network.
+    sources
+        Notes what is read.
 
     Raises
     ------
     CheckpointError
-        If the encoder cannot be found or has another width than the configuration says.
+        If the encoder cannot be found or read, lies outside the checkpoint folder, has another width than the
+        configuration says, or its weights or its tokenizer do not fit.
     """
-    from transformers import AutoTokenizer, T5EncoderModel  # slow to import, and only needed with a prompt
+    from transformers import T5Config, T5EncoderModel  # slow to import, and only needed with a prompt
 
-    local = folder / config.name if folder is not None else None
-    source = str(local) if local is not None and local.is_dir() else config.name
-    try:
-        with _without_progress_bars():
-            model = T5EncoderModel.from_pretrained(source, local_files_only=local_files_only, dtype=torch.float32)
-            tokenizer = AutoTokenizer.from_pretrained(source, local_files_only=local_files_only)
-    except (OSError, ValueError) as error:
+    place = _folder_of(config.name, folder, local_files_only=local_files_only)
+    weights = find_weights(place, pickles=_PICKLES)
+    for path in sorted([*weights, *(path for path in place.iterdir() if path.suffix in _TEXT_FILES)]):
+        (sources or Sources()).note(f"text/{path.name}", path)
+    options = _read_options(place / "config.json")
+    if options.d_model != config.dim:
         raise CheckpointError(
-            f"The text encoder {config.name!r} could not be loaded ({str(error).splitlines()[0]}). Put its folder into "
-            "the checkpoint folder, or allow the download once and keep the cache."
-        ) from error
-    if model.config.d_model != config.dim:
-        raise CheckpointError(
-            f"Text encoder {config.name!r} has width {model.config.d_model}, config.json says {config.dim}."
+            f"Text encoder {config.name!r} has width {options.d_model}, config.json says {config.dim}; take both from "
+            "one checkpoint."
         )
-    return T5TextEncoder(model, tokenizer, config).eval().requires_grad_(False)
+    with torch.device("meta"):
+        model = T5EncoderModel(T5Config(**asdict(options)))
+    load_weights(
+        model,
+        WeightFiles(weights),
+        device=torch.device("cpu"),
+        dtypes={"": torch.float32},
+        unused=_DECODER_PARTS,
+        tied=_TIED,
+    )
+    model.tie_weights()  # two names of one tensor are one parameter again, which is saved once
+    return T5TextEncoder(model, _load_tokenizer(place, options), config).eval().requires_grad_(False)
+
+
+def _folder_of(name: str, folder: Path | None, *, local_files_only: bool) -> Path:
+    """The folder that an encoder's name stands for, in the checkpoint or, for a hub id, in the hub's cache."""
+    inside = None if folder is None or "\0" in name else folder / name
+    try:
+        if inside is not None and folder is not None and inside.is_dir():
+            if folder.resolve() in inside.resolve().parents:
+                return inside
+        elif _HUB_ID.fullmatch(name):
+            return _download(name, local_files_only=local_files_only)
+    except OSError as error:  # too long, or closed to this user
+        raise CheckpointError(
+            f"text_encoder.name = {name!r:.80} cannot be read ({error.strerror}); {_PLACE}."
+        ) from error
+    raise CheckpointError(
+        f"text_encoder.name = {name!r:.80} is no folder inside the checkpoint and no hub id; {_PLACE}."
+    )
+
+
+def _download(name: str, *, local_files_only: bool) -> Path:
+    from huggingface_hub import snapshot_download  # only needed for hub repositories
+
+    try:
+        for weights in ("model*.safetensors", "pytorch_model*.bin"):  # the second only where the first is missing
+            found = Path(
+                snapshot_download(name, allow_patterns=[*_HUB_FILES, weights], local_files_only=local_files_only)
+            )
+            if any(found.glob(weights)):
+                break
+    except Exception as error:  # no network, no such repository, a full disk: of whatever type the hub's client raises
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"The text encoder {name!r} could not be loaded ({reason}). Put its folder into the checkpoint folder, or "
+            "allow the download once and keep the cache."
+        ) from error
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _T5Options:
+    """What of a T5's ``config.json`` its encoder depends on, with T5's defaults, within bounds as in `config`."""
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+    vocab_size: Annotated[int, Interval(ge=1, le=2**21)] = 32128
+    d_model: Width = 512
+    d_kv: Annotated[int, Interval(ge=1, le=4096)] = 64
+    d_ff: Annotated[int, Interval(ge=1, le=2**20)] = 2048
+    num_layers: Count = 6
+    num_heads: Count = 8
+    relative_attention_num_buckets: Annotated[int, Interval(ge=4, le=65_536)] = 32
+    relative_attention_max_distance: Annotated[int, Interval(ge=2, le=2**20)] = 128
+    dropout_rate: Share = 0.1
+    layer_norm_epsilon: Epsilon = 1e-6
+    feed_forward_proj: Literal["relu", "gelu", "silu", "gated-relu", "gated-gelu", "gated-silu"] = "relu"
+
+    def __post_init__(self) -> None:
+        if self.relative_attention_max_distance <= self.relative_attention_num_buckets // 4:
+            raise CheckpointError(
+                f"relative_attention_max_distance = {self.relative_attention_max_distance} must exceed a quarter of "
+                f"relative_attention_num_buckets = {self.relative_attention_num_buckets}; {_RESTORE}."
+            )
+
+
+def _read_options(path: Path) -> _T5Options:
+    content = read_json(path)
+    if not isinstance(content, Mapping) or content.get("model_type") != "t5":
+        raise CheckpointError(f'{path} is not of a T5 encoder: it must hold an object whose model_type is "t5".')
+    known = {key: value for key, value in content.items() if key in _T5Options.__dataclass_fields__}
+    return read(_T5Options, known, where=str(path), error=CheckpointError, remedy=_RESTORE)
+
+
+def _load_tokenizer(folder: Path, options: _T5Options) -> Any:
+    """The tokenizer of a folder, checked on a prompt: where its files are missing, transformers makes an empty one."""
+    from transformers import AutoTokenizer
+
+    for path in folder.glob("*.json"):
+        read_json(path)  # its parser says more, and never ends the process
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
+        ids, n_pieces, unknown = tokenizer(_PROBE)["input_ids"], len(tokenizer), tokenizer.unk_token_id
+        files = [value for key, value in tokenizer.init_kwargs.items() if key.endswith("_file") and value]
+        outside = [
+            file for file in files if Path(file).exists() and folder.absolute() not in Path(file).absolute().parents
+        ]
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # of any type; a panic of the tokenizers' Rust code is not even an Exception
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise CheckpointError(f"The tokenizer in {folder} could not be loaded ({reason:.200}); {_RESTORE}.") from error
+    if outside:
+        raise CheckpointError(f"The tokenizer in {folder} reads {outside[0]}, outside of its folder; copy it there.")
+    if n_pieces > options.vocab_size or not all(0 <= one < options.vocab_size for one in ids):
+        raise CheckpointError(
+            f"The tokenizer in {folder} has {n_pieces} pieces, the encoder an embedding for {options.vocab_size}; take "
+            "both from one checkpoint."
+        )
+    if unknown in ids:
+        raise CheckpointError(
+            f"The tokenizer in {folder} does not know the letters of {_PROBE!r}; its files (tokenizer.json, "
+            "spiece.model or tokenizer_config.json) are missing or empty. Restore them."
+        )
+    return tokenizer
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """The tensors of a checkpoint on disk: which are there, which are needed, and how they get into a module.
 
-Nothing executable in a file is ever run: ``.safetensors`` holds none, and ``checkpoint.pt`` is read with PyTorch's
-weights-only unpickler. Files are memory-mapped, so that a tensor which needs no conversion is never copied; tensors
+Nothing executable in a file is ever run: ``.safetensors`` holds none, and every other file is read with PyTorch's
+weights-only unpickler. Every weight of a module must be there, in its shape, and finite: none is ever left as it was
+initialised. Files are memory-mapped, so that a tensor which needs no conversion is never copied; tensors
 that do (another dtype, another device, folded weight norm) are converted in groups whose mapping is dropped
 afterwards, so that a load needs little more memory than the weights that it keeps.
 """
@@ -9,10 +10,11 @@ afterwards, so that a load needs little more memory than the weights that it kee
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
 from pathlib import Path
+from types import MappingProxyType
 
 import torch
 from safetensors import safe_open
@@ -20,10 +22,12 @@ from torch import Tensor, nn
 
 from sam_lsac.errors import CheckpointError
 
-__all__ = ["LoadReport", "WeightFiles", "load_weights"]
+__all__ = ["LoadReport", "WeightFiles", "find_weights", "load_weights"]
 
 #: First name parts of Meta's checkpoint that belong to networks which a separation does not need.
 _UNUSED_PARTS = ("text_encoder", "vision_encoder", "visual_ranker", "text_ranker", "span_predictor")
+
+_NONE_TIED: Mapping[str, str] = MappingProxyType({})
 
 #: How a weight-normalised weight is stored: (direction, magnitude), in the old and the new style of PyTorch.
 _WEIGHT_NORM = (("weight_v", "weight_g"), ("parametrizations.weight.original1", "parametrizations.weight.original0"))
@@ -102,8 +106,36 @@ class WeightFiles:
         return tensors
 
 
+def find_weights(folder: Path, *, pickles: Sequence[str]) -> list[Path]:
+    """Return the weight files of a folder: ``model.safetensors``, else its shards, else the first pickle that is there.
+
+    Parameters
+    ----------
+    folder
+        Of a checkpoint, or of its text encoder.
+    pickles
+        Names, or patterns of the names of shards, of files that ``torch.save`` wrote.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none.
+    """
+    for pattern in ("model.safetensors", "model-?????-of-?????.safetensors", *pickles):
+        found = sorted(path for path in folder.glob(pattern) if path.is_file())
+        if found:
+            return found
+    raise CheckpointError(f"{folder} has no weights; it needs model.safetensors or {pickles[0]} beside config.json.")
+
+
 def load_weights(
-    module: nn.Module, files: WeightFiles, *, device: torch.device, dtypes: Mapping[str, torch.dtype]
+    module: nn.Module,
+    files: WeightFiles,
+    *,
+    device: torch.device,
+    dtypes: Mapping[str, torch.dtype],
+    unused: Collection[str] = _UNUSED_PARTS,
+    tied: Mapping[str, str] = _NONE_TIED,
 ) -> LoadReport:
     """Give a module that was built on the meta device the weights of a checkpoint.
 
@@ -117,18 +149,26 @@ def load_weights(
         Where the weights go.
     dtypes
         Type of floating-point weights by the first part of their name; ``""`` holds for all other parts.
+    unused
+        First parts of stored names that belong to networks which the module leaves out, and are skipped.
+    tied
+        Names of weights that are others of the module, by those others' names: they may be stored too, but then equal.
 
     Raises
     ------
     CheckpointError
-        If names are missing or unknown, or a shape differs; the names are in the message.
+        If names are missing or unknown, a shape or the kind of a type differs, a weight is not finite, or a tied one
+        is not the one that it is tied to; the names are in the message.
     """
-    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    expected = {name: tensor for name, tensor in module.state_dict().items() if name not in tied}
+    wanted = {name: tuple(tensor.shape) for name, tensor in expected.items()}
     sources = {name: _sources(name, files.shapes) for name in wanted}
     used = {stored for stored_names in sources.values() for stored in stored_names}
-    skipped = tuple(name for name in files.shapes if name not in used and name.split(".")[0] in _UNUSED_PARTS)
-    _check_names(sources, set(files.shapes) - used - set(skipped), files.shapes)
+    skipped = tuple(name for name in files.shapes if name not in used and name.split(".")[0] in unused)
+    _check_names(sources, set(files.shapes) - used - set(skipped) - set(tied), files.shapes)
     _check_shapes(wanted, sources, files.shapes)
+    _check_kinds(expected, sources, files.dtypes)
+    _check_tied({alias: name for alias, name in tied.items() if alias in files.shapes}, files)
     state: dict[str, Tensor] = {}
     kinds = {name: dtypes.get(name.split(".")[0], dtypes[""]) for name in wanted}
     direct = {name for name in wanted if _is_direct(sources[name], files, device=device, dtype=kinds[name])}
@@ -139,7 +179,8 @@ def load_weights(
         del tensors  # drops the mapping and with it the pages that the conversion touched
     mapped = files.read(sources[name][0] for name in direct)
     state.update({name: mapped[sources[name][0]] for name in direct})
-    module.load_state_dict(state, strict=True, assign=True)
+    _check_finite(state)
+    module.load_state_dict(state | {alias: state[name] for alias, name in tied.items()}, strict=True, assign=True)
     return LoadReport(
         loaded=tuple(stored for name in wanted for stored in sources[name]),
         folded=tuple(name for name in wanted if len(sources[name]) == 2),
@@ -168,7 +209,17 @@ def _open(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path} must hold a dictionary of named tensors and nothing else; save the state_dict alone."
         )
+    odd = [name for name, tensor in state.items() if not _is_plain(tensor)]
+    if odd:
+        raise CheckpointError(
+            f"{path}: these tensors are sparse, quantised or without content ({len(odd)}): {_listed(odd)}. Save dense "
+            "weights of a floating-point type."
+        )
     return dict(state)
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return tensor.layout == torch.strided and not (tensor.is_quantized or tensor.is_meta or tensor.is_nested)
 
 
 def _sources(name: str, stored: Mapping[str, object]) -> tuple[str, ...]:
@@ -210,6 +261,49 @@ def _check_shapes(
         ]
     if wrong:
         raise CheckpointError(f"Shapes that do not fit config.json ({len(wrong)}): {_listed(wrong)}.")
+
+
+def _check_kinds(
+    expected: Mapping[str, Tensor], sources: Mapping[str, tuple[str, ...]], dtypes: Mapping[str, torch.dtype]
+) -> None:
+    """Raise where a stored type is of another kind than the weight's: whole numbers or complex ones, not floats."""
+    wrong = [
+        f"{stored} is {dtypes[stored]}"
+        for name, tensor in expected.items()
+        for stored in sources[name]
+        if dtypes[stored].is_floating_point != tensor.is_floating_point() or dtypes[stored].is_complex
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"Weights of a type that does not fit ({len(wrong)}): {_listed(wrong)}. Floating-point weights are needed; "
+            "restore the file from the checkpoint's source."
+        )
+
+
+def _check_tied(stored: Mapping[str, str], files: WeightFiles) -> None:
+    """Raise where a tied weight that is stored too differs from the one that it is tied to."""
+    for alias, name in stored.items():
+        pair = files.read([alias, name])
+        if not torch.equal(pair[alias], pair[name]):
+            raise CheckpointError(
+                f"{alias} and {name} are one weight of this network, but the file holds two that differ; restore it "
+                "from the checkpoint's source."
+            )
+
+
+def _check_finite(state: Mapping[str, Tensor]) -> None:
+    """Raise where a weight is NaN or infinite, as stored or in the type that it was converted to."""
+    broken = [
+        f"{name} ({tensor.dtype})"
+        for name, tensor in state.items()
+        # a sum takes no memory and is not finite where a value is not; where it only overflowed, one looks again
+        if tensor.is_floating_point() and not tensor.sum().isfinite() and not tensor.isfinite().all()
+    ]
+    if broken:
+        raise CheckpointError(
+            f"Weights that are not finite ({len(broken)}): {_listed(broken)}. Restore the file from the checkpoint's "
+            "source; if a smaller type was asked for, ask for float32 or bfloat16."
+        )
 
 
 def _is_direct(stored: tuple[str, ...], files: WeightFiles, *, device: torch.device, dtype: torch.dtype) -> bool:

@@ -1,19 +1,24 @@
 """What a run of the suite found, for people and for programs.
 
 ``build_report`` gathers verdicts, ledger, costs and environment into one `Report`; the other functions show it: as
-text in a terminal, as one self-contained HTML file, as Markdown, and as JSON that later runs are compared with.
+text in a terminal, as one self-contained HTML file, as Markdown, and as JSON that later runs are compared with. All
+show the same: what was judged first, then by name the claims that the run was not asked for. What a report says besides
+(headings, caveats, which arm is the reference) are the views of the book; no claim, arm or layer is named here.
 
 =============  =========================================================================================
 module         subject
 =============  =========================================================================================
-model          the report's data; `tables`, `headline` and `findings` compute its parts
+model          the report's data; `tables`, `caveats` and `costs` compute its parts
 environment    where and from what it was made
 extras         sounds, curves and matrices, which no ledger holds
 terminal       text of 80 columns or more, with or without colour
 html           the page; `plots` and `figures` draw, templates/ holds its words and its style
-markdown       the same in short
+markdown       the same in short, and in shorter for a job's page
+legible        text from outside, made harmless for all of these
 json           JSON of a stated schema version, read back strictly; properties of a JUnit case
 compare        what changed between two reports
+history        earlier reports, kept and found again
+badge          an SVG for a README
 write          all files into a folder
 =============  =========================================================================================
 """

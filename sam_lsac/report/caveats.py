@@ -1,62 +1,32 @@
-"""Six things about the paper's method that every report states, with the figures of this checkpoint.
+"""What is true of the method whatever the verdicts are, with the figures of this checkpoint.
 
-They hold whatever the verdicts are: what the paper's figures count, what its comparisons are matched on, and what a
-test can and cannot show. A sentence in `known` stands without any run; `ours` is computed, or says what is missing.
+A book's views give the rows: a title, what is known without any run, and the name of the function here that computes
+our sentence from the runs, costs and verdicts of the row's arms and claims. Where there is nothing to compute it from,
+the row's `missing` says how to get it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar
 
-from sam_lsac.claims import ArmCost, Book, Context, Finding, Verdict
-from sam_lsac.claims.wording import metric_name, number, percent, unit_of
-from sam_lsac.report.extras import Extras, NoiseFloor
-from sam_lsac.report.tables import ArmRow
+from sam_lsac.claims import Book, Context, Finding, Verdict
+from sam_lsac.claims.views import CaveatRow
+from sam_lsac.claims.wording import AXIS_NAMES, metric_name, number, percent, unit_of
+from sam_lsac.errors import InputError
+from sam_lsac.records import STRICT, unknown
+from sam_lsac.report.extras import Extras
+from sam_lsac.report.tables import ArmRow, Cell
 from sam_lsac.solver import parse_solver
 
 __all__ = ["Caveat", "caveats"]
-
-LSAC, NAIVE = "lsac-balanced", "naive-12"  # the pair that the paper compares at about 25 % of layer-steps
-STEPS = 16
-STATEMENTS = (  # title, what is known without any run, how to get our figures
-    (
-        "211.4 GFLOPs is one network evaluation",
-        "The paper's 211.4 GFLOPs are one evaluation of the transformer on 10 s of audio, not a solve.",
-        "Not counted: pytest bench/test_cost_flops.py counts it on SAM-Audio-Small's configuration.",
-    ),
-    (
-        "Naive truncation is not matched in total FLOPs",
-        "A cached layer-step saves the query and key projections, QK^T and the softmax, and still computes the values, "
-        "the output and the feed-forward network. So equal layer-steps are not equal FLOPs.",
-        "Not run: pytest bench/ -k lsac computes costs and the Pareto claim on both axes.",
-    ),
-    (
-        "Caching attention has a ceiling",
-        "Even with every layer cached from the first step on, the rest of the transformer remains.",
-        "Not run: pytest bench/ -k lsac computes the costs that the ceiling follows from.",
-    ),
-    (
-        "A p value that is not significant shows nothing",
-        "Every claim of no effect is therefore judged by an equivalence test (TOST) and an interval for d, and may end "
-        "as inconclusive.",
-        "Not run: pytest bench/ -k lsac makes the equivalence tests.",
-    ),
-    (
-        "The paper's solver is not the product's default",
-        "Meta's default is the midpoint method with 16 steps, so 32 evaluations; the paper uses Euler, 16.",
-        "Not run: pytest bench/ -k lsac runs LSAC under Euler, midpoint and AB2 (claim LS9).",
-    ),
-    (
-        "The real codec decodes with noise",
-        "Meta's codec adds a watermark with a random message at every call. All arms of a comparison get one message; "
-        "what two messages alone would change is the noise floor.",
-        "Not measured on this checkpoint: it needs two decodes of the same latents.",
-    ),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caveat:
     """One box of the report; `ours` is None where nothing was computed, and `missing` then says how to get it."""
+
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     title: str
     known: str
@@ -64,58 +34,84 @@ class Caveat:
     missing: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    """Everything that a sentence can be computed from."""
+
+    book: Book
+    verdicts: Mapping[str, Verdict]
+    context: Context
+    arms: Sequence[ArmRow]
+    extras: Extras
+
+
 def caveats(
     book: Book, verdicts: Mapping[str, Verdict], context: Context, *, arms: Sequence[ArmRow], extras: Extras
 ) -> tuple[Caveat, ...]:
-    """Return the six findings, in a fixed order."""
-    ours = (
-        _evaluation(context),
-        _unmatched(context, verdicts.get("LS1")),
-        _ceiling(context.costs, extras.speed_limits),
-        _equivalence([verdicts[one] for one in ("SS1", "LS6", "LS7", "LS9") if one in verdicts]),
-        _solvers(book, arms),
-        _floor(extras.noise_floor),
-    )
+    """Return the caveats of the book's views, in their order; InputError where one names no function of this module."""
+    known = _Known(book=book, verdicts=verdicts, context=context, arms=arms, extras=extras)
     return tuple(
-        Caveat(title=title, known=known, ours=figures, missing=missing)
-        for (title, known, missing), figures in zip(STATEMENTS, ours, strict=True)
+        Caveat(title=row.title, known=row.known, ours=_figures(row)(row, known), missing=row.missing)
+        for row in book.views.caveats
     )
 
 
-def _evaluation(context: Context) -> str | None:
+def _figures(row: CaveatRow) -> Callable[[CaveatRow, _Known], str | None]:
+    if row.figures not in _FIGURES:
+        raise InputError(f"views: caveat {row.title!r}: {unknown('figures', row.figures, _FIGURES)}")
+    return _FIGURES[row.figures]
+
+
+def _evaluation(_: CaveatRow, known: _Known) -> str | None:
+    context, reference = known.context, known.book.views.reference
     total, attention = context.flops_per_evaluation, context.self_attention_flops_per_evaluation
     if total is None:
         return None
     share = "" if attention is None else f", {attention / 1e9:.1f} of them self-attention ({attention / total:.1%})"
-    solve = f"A {STEPS}-step Euler solve is {STEPS} of them: {STEPS * total / 1e12:.2f} TFLOPs."
+    solver = known.book.arms[reference].solver
+    nfe = parse_solver(solver).nfe
+    solve = f"A solve of {reference} ({solver}) is {nfe} of them: {nfe * total / 1e12:.2f} TFLOPs."
     return f"We count {total / 1e9:.1f} GFLOPs per evaluation{share}. {solve}"
 
 
-def _unmatched(context: Context, pareto: Verdict | None) -> str | None:
-    ours, naive = context.costs.get(LSAC), context.costs.get(NAIVE)
-    if ours is None or naive is None:
+def _unmatched(row: CaveatRow, known: _Known) -> str | None:
+    """What each arm and rival saves on both axes, and on which of them the claims' comparisons hold."""
+    costs = known.context.costs
+    named = [*row.arms, *row.rivals]
+    if not named or any(name not in costs for name in named):
         return None
-    words = (
-        f"LSAC-Balanced saves {percent(ours.layer_steps_saved)} of layer-steps and {percent(ours.flops_saved)} of all "
-        f"FLOPs; {NAIVE} saves {percent(naive.layer_steps_saved)} and {percent(naive.flops_saved)}."
+    saved = "; ".join(
+        f"{name} saves {percent(costs[name].layer_steps_saved)} of layer-steps and "
+        f"{percent(costs[name].flops_saved)} of all FLOPs"
+        for name in named
     )
-    counts = [
-        f"{sum(one.status == 'supported' for one in mine)} of {len(mine)} naive runs on {name}"
-        for axis, name in (("layer_steps_saved", "layer-steps"), ("flops_saved", "total FLOPs"))
-        if (mine := _on_axis(pareto, axis))
+    held = [
+        f"{sum(one.status == 'supported' for one in mine)} of {len(mine)} on {AXIS_NAMES.get(axis, axis)}"
+        for axis, mine in _by_axis(row, known).items()
     ]
-    return f"{words} LSAC dominates {' and '.join(counts)}." if counts else words
+    return f"{saved}. Comparisons of {', '.join(row.claims)} that hold: {' and '.join(held)}." if held else f"{saved}."
 
 
-def _on_axis(verdict: Verdict | None, axis: str) -> list[Finding]:
-    return [] if verdict is None else [one for one in verdict.findings if one.axis == axis]
+def _by_axis(row: CaveatRow, known: _Known) -> dict[str, list[Finding]]:
+    found: dict[str, list[Finding]] = {}
+    for finding in (one for verdict in _verdicts(row, known) for one in verdict.findings if one.axis):
+        found.setdefault(finding.axis, []).append(finding)
+    return found
 
 
-def _ceiling(costs: Mapping[str, ArmCost], limits: Mapping[str, float]) -> str | None:
-    bounds = " and ".join(f"{limit:.2f}x faster on {length}" for length, limit in limits.items())
+def _verdicts(row: CaveatRow, known: _Known) -> list[Verdict]:
+    return [known.verdicts[claim_id] for claim_id in row.claims if claim_id in known.verdicts]
+
+
+def _ceiling(row: CaveatRow, known: _Known) -> str | None:
+    """How fast caching everything could make the transformer, from the first of the row's arms that caches.
+
+    Where all FLOPs are saved as fast as layer-steps, steps are left out and nothing is cached.
+    """
+    bounds = " and ".join(f"{limit:.2f}x faster on {length}" for length, limit in known.extras.speed_limits.items())
     words = [f"SAM-Audio-Small could be at most {bounds}."] if bounds else []
-    cost = costs.get(LSAC)
-    if cost is not None and cost.layer_steps_saved > 0.0:
+    costs = [known.context.costs[arm] for arm in row.arms if arm in known.context.costs]
+    for cost in [one for one in costs if 0.0 <= one.flops_saved < one.layer_steps_saved][:1]:
         share = cost.flops_saved / cost.layer_steps_saved
         words.append(
             f"On this checkpoint a cached layer-step saves {percent(share)} of one layer-step's share of all FLOPs, so "
@@ -124,42 +120,49 @@ def _ceiling(costs: Mapping[str, ArmCost], limits: Mapping[str, float]) -> str |
     return " ".join(words) or None
 
 
-def _equivalence(verdicts: Sequence[Verdict]) -> str | None:
+def _equivalence(row: CaveatRow, known: _Known) -> str | None:
+    """How often no loss is shown, claim by claim, among all arms but the row's rivals, which are said to lose."""
     counts: list[str] = []
-    for verdict in verdicts:
-        judged = [one for one in verdict.findings if one.quantity == "loss" and one.status and _claims_nothing(one)]
+    for verdict in _verdicts(row, known):
+        losses = [one for one in verdict.findings if one.quantity == "loss" and one.status]
+        judged = [one for one in losses if one.arm not in row.rivals]
         if judged:
             shown = sum(one.status == "supported" for one in judged)
             counts.append(f"{verdict.claim_id}: {shown} of {len(judged)}")
     return f"Comparisons in which no effect is shown, not merely not found: {', '.join(counts)}." if counts else None
 
 
-def _claims_nothing(finding: Finding) -> bool:
-    return not finding.arm.startswith("naive-")
-
-
-def _solvers(book: Book, arms: Sequence[ArmRow]) -> str | None:
+def _solvers(row: CaveatRow, known: _Known) -> str | None:
+    """How far the row's arms, each under its own solver, deviate from that solver's plain run."""
+    claimed = [arm for claim_id in row.claims for arm in known.book[claim_id].arms]
+    wanted = set(row.arms or claimed)
     words = []
-    for row in arms:
-        method = row.solver.split(":")[0]
-        if row.arm != LSAC and not row.arm.startswith(f"{LSAC}-"):
-            continue
-        worst = max((cell for cell in row.cells if cell.deviation is not None), key=_deviation, default=None)
+    for one in (arm for arm in known.arms if arm.arm in wanted):
+        worst = max((cell for cell in one.cells if cell.deviation is not None), key=_deviation, default=None)
         if worst is not None:
-            words.append(f"{method} ({row.evaluations} evaluations) {number(worst.deviation)} dB on {worst.tier}")
+            method = one.solver.split(":")[0]
+            unit = unit_of(known.book.views.metric)
+            words.append(
+                f"{method} ({one.evaluations} evaluations) {number(worst.deviation)} {unit}".rstrip()
+                + f" on {worst.tier}"
+            )
     if not words:
         return None
-    base = parse_solver(book.arms["baseline"].solver) if "baseline" in book.arms else None
-    plain = f" The baseline here makes {base.nfe} evaluations." if base else ""
-    return f"Largest mean deviation of LSAC-Balanced from the same solver without it: {'; '.join(words)}.{plain}"
+    reference = known.book.views.reference
+    plain = parse_solver(known.book.arms[reference].solver).nfe
+    return (
+        f"Largest mean deviation from the same solver without the edit: {'; '.join(words)}. "
+        f"{reference.capitalize()} makes {plain} evaluations."
+    )
 
 
-def _deviation(cell: object) -> float:
-    return float(getattr(cell, "deviation", None) or 0.0)
+def _deviation(cell: Cell) -> float:
+    return cell.deviation or 0.0
 
 
-def _floor(floors: Sequence[NoiseFloor]) -> str | None:
+def _noise_floor(_: CaveatRow, known: _Known) -> str | None:
     """One sentence a metric, or one for all of them where none moves."""
+    floors = known.extras.noise_floor
     if not floors:
         return None
     notes = {one.note for one in floors}
@@ -173,3 +176,15 @@ def _floor(floors: Sequence[NoiseFloor]) -> str | None:
         for one in floors
     ]
     return f"{'. '.join(words)}{measured}."
+
+
+_FIGURES: Mapping[str, Callable[[CaveatRow, _Known], str | None]] = MappingProxyType(
+    {
+        "evaluation": _evaluation,
+        "unmatched": _unmatched,
+        "ceiling": _ceiling,
+        "equivalence": _equivalence,
+        "solvers": _solvers,
+        "noise-floor": _noise_floor,
+    }
+)

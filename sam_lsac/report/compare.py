@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from sam_lsac.claims import Finding, Verdict
+from sam_lsac.claims import Finding, Status, Verdict
 from sam_lsac.claims.wording import MARKS, figure, metric_name
 from sam_lsac.report.json import from_json
-from sam_lsac.report.model import Report
+from sam_lsac.report.legible import legible
+from sam_lsac.report.model import ClaimRow, Report
 
 __all__ = ["Change", "Comparison", "compare"]
 
@@ -21,6 +22,7 @@ HEADINGS: dict[Kind, str] = {
     "added": "Added claims (new, or judged for the first time)",
     "moved": "Moved effects (the intervals do not overlap)",
 }
+NO_CHANGE = "No verdict flipped, no effect moved."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,12 +31,14 @@ class Change:
 
     Parameters
     ----------
-    kind : {"flipped", "vanished", "added", "moved"}
-    claim_id : str
-    what : str
-        Where: empty for a verdict, the finding for an effect.
-    before, after : str
+    kind
+        A verdict, of a claim or of one of its tiers, that flipped, vanished or was added; or an effect that moved.
+    claim_id
+        Whose.
+    before, after
         What the reports say.
+    what
+        Which: empty for the claim's own verdict, the tier for that of a tier, the finding for an effect.
     """
 
     kind: Kind
@@ -42,6 +46,13 @@ class Change:
     before: str
     after: str
     what: str = ""
+
+    def __str__(self) -> str:
+        """Return the change as one line of text."""
+        if self.kind == "moved":
+            return legible(f"{self.claim_id} {self.what}: {self.before} -> {self.after}")
+        before, after = (f"{MARKS.get(one, '')} {one}".strip() for one in (self.before, self.after))
+        return legible(f"{self.claim_id}{f' on {self.what}' if self.what else ''} {before} -> {after}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,9 +63,13 @@ class Comparison:
     notes: tuple[str, ...] = ()
 
     @property
-    def exit_code(self) -> int:
-        """1 where a verdict flipped or a claim vanished, else 0; a moved effect alone is news, not a failure."""
-        return int(any(change.kind in ("flipped", "vanished") for change in self.changes))
+    def flips(self) -> tuple[Change, ...]:
+        """The verdicts, of claims and of tiers, that were judged in both reports and differ."""
+        return self.of("flipped")
+
+    def fails(self, on: Literal["flip", "never"] = "flip") -> bool:
+        """Whether a release should stop: a verdict flipped, or is not there any more; a moved effect alone is news."""
+        return on == "flip" and any(change.kind in ("flipped", "vanished") for change in self.changes)
 
     def of(self, kind: Kind) -> tuple[Change, ...]:
         """Return the changes of one kind."""
@@ -62,12 +77,12 @@ class Comparison:
 
     def __str__(self) -> str:
         """Return the comparison as text, a line per change."""
-        lines = list(self.notes)
+        lines = [legible(note) for note in self.notes]
         for kind, heading in HEADINGS.items():
             if changes := self.of(kind):
-                lines += [f"{heading}:", *(f"  {_words(change)}" for change in changes)]
+                lines += [f"{heading}:", *(f"  {change}" for change in changes)]
         counts = ", ".join(f"{len(self.of(kind))} {kind}" for kind in HEADINGS)
-        return "\n".join([*lines, f"{counts}." if self.changes else "No verdict flipped, no effect moved."])
+        return "\n".join([*lines, f"{counts}." if self.changes else NO_CHANGE])
 
 
 def compare(old: Report | Path | str, new: Report | Path | str) -> Comparison:
@@ -75,14 +90,15 @@ def compare(old: Report | Path | str, new: Report | Path | str) -> Comparison:
 
     Parameters
     ----------
-    old, new : Report, Path or str
+    old, new
         Reports, or the JSON that `to_json` wrote.
 
     Returns
     -------
     Comparison
-        A verdict that was judged (not "not run") in both and differs is flipped; one that was judged and is not any
-        more is vanished. An effect is moved where both have an interval and these do not overlap.
+        A verdict that was judged (not "not run") in both and differs is flipped, that of a claim as well as that of a
+        tier; one that was judged and is not any more is vanished. What either run was not asked for is not compared:
+        a note names it. An effect is moved where both have an interval and these do not overlap.
 
     Raises
     ------
@@ -90,27 +106,45 @@ def compare(old: Report | Path | str, new: Report | Path | str) -> Comparison:
         As `sam_lsac.report.json.from_json`.
     """
     before, after = (one if isinstance(one, Report) else from_json(one) for one in (old, new))
-    seen = {row.id: row.verdict for row in before.claims}
-    now = {row.id: row.verdict for row in after.claims}
+    seen = {row.id: row for row in before.claims}
+    now = {row.id: row for row in after.claims}
     changes = [
         change
         for claim_id in dict.fromkeys((*seen, *now))
         for change in _claim_changes(claim_id, seen.get(claim_id), now.get(claim_id))
     ]
-    return Comparison(changes=tuple(changes), notes=tuple(_notes(before, after)))
+    notes = (*_notes(before, after), *_not_compared(seen, now))
+    return Comparison(changes=tuple(changes), notes=notes)
 
 
-def _claim_changes(claim_id: str, old: Verdict | None, new: Verdict | None) -> Iterator[Change]:
-    before, after = (verdict.status if verdict else "absent" for verdict in (old, new))
+def _claim_changes(claim_id: str, old: ClaimRow | None, new: ClaimRow | None) -> Iterator[Change]:
+    if any(row is not None and not row.selected for row in (old, new)):
+        return
+    if not any(row is not None and _is_partial(row.verdict) for row in (old, new)):
+        before, after = (row.verdict.status if row else None for row in (old, new))
+        yield from _status_changes(claim_id, before, after)
+    if old and new:
+        tiers = old.verdict.tiers
+        for tier in (one for one in tiers if one in new.verdict.tiers):
+            yield from _status_changes(claim_id, tiers[tier], new.verdict.tiers[tier], what=tier)
+        yield from _moved(claim_id, old.verdict, new.verdict)
+
+
+def _is_partial(verdict: Verdict) -> bool:
+    """Whether a verdict is open only because the run was asked for some of its claim's tiers."""
+    return verdict.status == "not run" and any(status != "not run" for status in verdict.tiers.values())
+
+
+def _status_changes(claim_id: str, old: Status | None, new: Status | None, *, what: str = "") -> Iterator[Change]:
+    """Compare two verdicts on one thing; None where a report does not have it."""
+    before, after = old or "absent", new or "absent"
     was, judged = (status not in ("absent", "not run") for status in (before, after))
     if (was and not judged) or (old and not new):
-        yield Change(kind="vanished", claim_id=claim_id, before=before, after=after)
+        yield Change(kind="vanished", claim_id=claim_id, what=what, before=before, after=after)
     elif (judged and not was) or (new and not old):
-        yield Change(kind="added", claim_id=claim_id, before=before, after=after)
+        yield Change(kind="added", claim_id=claim_id, what=what, before=before, after=after)
     elif before != after:
-        yield Change(kind="flipped", claim_id=claim_id, before=before, after=after)
-    if old and new:
-        yield from _moved(claim_id, old, new)
+        yield Change(kind="flipped", claim_id=claim_id, what=what, before=before, after=after)
 
 
 def _moved(claim_id: str, old: Verdict, new: Verdict) -> Iterator[Change]:
@@ -157,8 +191,18 @@ def _notes(before: Report, after: Report) -> Iterator[str]:
         yield "The level or the margin differs: a verdict may have flipped for that reason alone."
 
 
-def _words(change: Change) -> str:
-    if change.kind == "moved":
-        return f"{change.claim_id} {change.what}: {change.before} -> {change.after}"
-    signs = [MARKS.get(status, "") for status in (change.before, change.after)]
-    return f"{change.claim_id} {signs[0]} {change.before} -> {signs[1]} {change.after}".replace("  ", " ")
+def _not_compared(seen: dict[str, ClaimRow], now: dict[str, ClaimRow]) -> Iterator[str]:
+    """Say what only one of the two runs was asked for."""
+    for rows, others, which in ((seen, now, "older"), (now, seen, "newer")):
+        alone = [one for one in rows if rows[one].selected and one in others and not others[one].selected]
+        if alone:
+            yield f"Judged in the {which} report alone, so not compared: {', '.join(alone)}."
+        tiers = [
+            f"{one} on {tier}"
+            for one, row in rows.items()
+            for tier in row.verdict.tiers
+            if one in others and others[one].selected and others[one].verdict.tiers
+            and tier not in others[one].verdict.tiers
+        ]  # fmt: skip
+        if tiers:
+            yield f"Judged in the {which} report alone, so not compared: {', '.join(tiers)}."

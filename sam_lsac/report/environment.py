@@ -9,10 +9,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 
 from sam_lsac.claims import Context, Ledger
+from sam_lsac.records import STRICT
 
 __all__ = ["Environment", "environment"]
 
@@ -46,6 +48,8 @@ class Environment:
     n_runs : int
         Different (arm, mixture, seed) in the ledger.
     """
+
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     created: str
     checkpoint: str

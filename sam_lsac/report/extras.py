@@ -22,7 +22,7 @@ class AttentionMap:
     layer, step : int
         The layer from 0, the step from 1.
     condition : str
-        "before", "hijacked" or "shuffled"; the columns of the figure, in the order in which they come.
+        What was done to the model, such as "before"; the columns of the figure, in the order in which they come.
     weights : NDArray [T, T]
         Finite; rows are queries.
     span : NDArray [T], optional
@@ -59,7 +59,7 @@ class Player:
     sample_rate : int
         Hz.
     tracks : mapping of str to NDArray [N]
-        Waves in -1 to 1 by name, shown in this order: "mixture", "target", "baseline", "LSAC", "naive".
+        Waves in -1 to 1 by name, shown in this order: the mixture, its target, and what some arms made of it.
     notes : mapping of str to str
         A word under a track, such as its SI-SNR.
 

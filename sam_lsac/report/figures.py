@@ -6,8 +6,9 @@ in dark. Text stays text.
 
 import html
 import io
+import itertools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -15,7 +16,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["INKS", "MARKERS", "caption", "panel", "to_svg"]
+__all__ = ["INKS", "MARKERS", "caption", "inks_of", "to_svg"]
 
 INKS: Mapping[str, str] = MappingProxyType(
     {
@@ -23,14 +24,19 @@ INKS: Mapping[str, str] = MappingProxyType(
         "muted": "#020202",
         "rule": "#030303",
         "paper": "#040404",
-        "lsac": "#050505",
-        "naive": "#060606",
-        "deepcache": "#070707",
+        "first": "#050505",
+        "second": "#060606",
+        "third": "#070707",
     }
 )
 """Colours by the name of their CSS variable, `--NAME`."""
 
-MARKERS: Mapping[str, str] = MappingProxyType({"lsac": "o", "naive": "s", "deepcache": "^"})
+SERIES = ("first", "second", "third")  # inks of what is drawn side by side; any more share one
+MARKERS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {"first": ("o", "●"), "second": ("s", "■"), "third": ("^", "▲"), "muted": ("d", "◆")}
+)
+"""The marker of each of these inks, in matplotlib's word and as a character."""
+
 SIZE = (3.6, 2.7)  # inches; a page shows it about 1.3 times as large
 RC: Mapping[Any, Any] = MappingProxyType(
     {
@@ -77,10 +83,15 @@ def caption(axes: Axes, *, title: str, x: str, y: str = "") -> None:
     axes.set_axisbelow(True)
 
 
-def style_of(arm: str) -> str:
-    """Return the ink, and key of `MARKERS`, of an arm by the first word of its name."""
-    stem = arm.split("-")[0]
-    return stem if stem in MARKERS else "muted"
+def inks_of(names: Iterable[str]) -> dict[str, str]:
+    """Return an ink for each name, in their order; "muted" for all beyond the third."""
+    different = list(dict.fromkeys(names))
+    return dict(itertools.zip_longest(different, SERIES[: len(different)], fillvalue="muted"))
+
+
+def family_of(arm: str) -> str:
+    """Return the first word of an arm's name, by which arms are told apart: a dash ends it."""
+    return arm.split("-", maxsplit=1)[0]
 
 
 def to_svg(figure: Figure, *, name: str, label: str) -> str:
@@ -95,6 +106,7 @@ def to_svg(figure: Figure, *, name: str, label: str) -> str:
     label : str
         What the figure shows, for those who do not see it.
     """
+    name = re.sub(r"[^\w-]", "-", name)
     buffer = io.StringIO()
     nothing: dict[str, Any] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
     with mpl.rc_context({**RC, "svg.hashsalt": name}):

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 
@@ -26,12 +26,27 @@ from sam_lsac.claims.wording import (
 )
 from sam_lsac.report import plots
 from sam_lsac.report.extras import Player
-from sam_lsac.report.model import Report
+from sam_lsac.report.figures import MARKERS, family_of, inks_of
+from sam_lsac.report.legible import legible
+from sam_lsac.report.model import ClaimRow, Report
+from sam_lsac.report.terminal import arms_note, outside_lines
 
 __all__ = ["to_html"]
 
 FOLDER = resources.files("sam_lsac.report") / "templates"
 AXES = ("layer_steps_saved", "flops_saved")
+SECTIONS = {
+    "verdicts": "Verdicts",
+    "caveats": "To keep in mind",
+    "arms": "What arms save and lose",
+    "tables": "Tables",
+    "convergence": "Convergence",
+    "gate": "The span gate",
+    "speakers": "By speaker",
+    "listen": "Listen",
+    "floor": "Noise floor",
+    "environment": "Environment",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,9 +63,10 @@ def to_html(report: Report) -> str:
 
     Parameters
     ----------
-    report : Report
-        Where its extras, or runs, are missing, the section says how to get them.
+    report
+        A section for which it has nothing is not shown, but named in one line.
     """
+    report = legible(report)
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_template), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
         lstrip_blocks=True,
@@ -64,15 +80,41 @@ def to_html(report: Report) -> str:
         "p": _p,
     }
     environment.globals |= {"MARKS": MARKS, "NOTHING": NOTHING, "AXES": AXIS_NAMES, "estimate": estimate}
-    page = environment.get_template("report.html")
-    return page.render(
+    figures = _figures(report)
+    sections = _sections(report, figures)
+    return environment.get_template("report.html").render(
         report=report,
         style=Markup(_template("report.css")),  # noqa: S704 - our own file
-        figures=_figures(report),
-        conditioning=_conditioning(report),
+        figures=figures,
+        sections=[name for name, shown in sections.items() if shown],
+        titles=SECTIONS,
+        empty=[SECTIONS[name] for name, shown in sections.items() if not shown],
+        outside=outside_lines(report),
+        arms_note=arms_note(report),
+        legend=_legend(report),
+        shades=inks_of(report.extras.classes),
+        magnitude=plots.magnitude(report.metric),
+        tables=_tables(report),
         speakers=_speaker_arms(report),
         players=[(player, _tracks(player)) for player in report.extras.players],
     )
+
+
+def _sections(report: Report, figures: Mapping[str, Sequence[Markup]]) -> dict[str, bool]:
+    """Return whether there is anything to show in each section."""
+    tables, extras = report.tables, report.extras
+    return {
+        "verdicts": True,
+        "caveats": bool(report.caveats),
+        "arms": bool(tables.arms),
+        "tables": bool(_tables(report)),
+        "convergence": bool(figures["freezing"] or figures["entropy"]),
+        "gate": bool(figures["maps"] or tables.block_ratios or figures["gate"]),
+        "speakers": bool(tables.speakers),
+        "listen": bool(extras.players),
+        "floor": bool(extras.noise_floor),
+        "environment": True,
+    }
 
 
 def _template(name: str) -> str:
@@ -81,16 +123,24 @@ def _template(name: str) -> str:
 
 def _figures(report: Report) -> dict[str, list[Markup]]:
     """Return the SVGs of each section; an empty list where there is nothing to draw."""
-    arms, tables, extras = report.tables.arms, report.tables, report.extras
+    tables, extras, metric = report.tables, report.extras, report.metric
+    arms = [row for row in tables.arms if row.baseline == report.reference]
     tiers = [tier for tier in report.tiers if any(c.tier == tier and c.n for row in arms for c in row.cells)]
     costed = any(row.layer_steps_saved is not None for row in arms)
-    drawn = {axis: [plots.pareto(arms, tier=tier, axis=axis) for tier in tiers] if costed else [] for axis in AXES}
-    drawn["effects"] = [plots.effects(arms, report.verdict("LS7"), tier=tier) for tier in tiers]
+    drawn = {
+        axis: [plots.pareto(arms, tier=tier, axis=axis, metric=metric) for tier in tiers] if costed else []
+        for axis in AXES
+    }
+    findings = [finding for row in report.claims for finding in row.verdict.findings]
+    drawn["effects"] = [plots.effects(arms, findings, tier=tier, metric=metric) for tier in tiers]
     drawn["freezing"] = [
-        plots.points(tables.freezing, tier=tier, name="freezing", x_label="frozen from step", y_label="SI-SNR loss, dB")
+        plots.points(
+            tables.freezing, tier=tier, name="freezing", classes=extras.classes,
+            labels=("frozen from step", plots.axis_label(metric, "loss")),
+        )
         for tier in report.tiers
         if any(point.tier == tier for point in tables.freezing)
-    ]
+    ]  # fmt: skip
     drawn["entropy"] = [
         plots.entropy_curves(values, extras.classes, name=name) for name, values in extras.entropy.items()
     ]
@@ -104,13 +154,22 @@ def _figures(report: Report) -> dict[str, list[Markup]]:
     return {name: [Markup(svg) for svg in svgs] for name, svgs in drawn.items()}  # noqa: S704 - escaped by matplotlib
 
 
-def _conditioning(report: Report) -> dict[str, dict[str, list[Finding]]]:
-    """Return the cells of the paper's first table by tier and arm, from claim DP5."""
-    verdict = report.verdict("DP5")
-    table: dict[str, dict[str, list[Finding]]] = {}
-    for one in verdict.findings if verdict else ():
-        table.setdefault(one.tier, {}).setdefault(one.arm, []).append(one)
-    return table
+def _tables(report: Report) -> list[tuple[ClaimRow, dict[str, dict[str, list[Finding]]]]]:
+    """Return each judged claim that is a table, with its cells by tier and arm."""
+    found = []
+    for row in report.judged:
+        cells: dict[str, dict[str, list[Finding]]] = {}
+        for one in row.verdict.findings if row.kind == "table" else ():
+            cells.setdefault(one.tier, {}).setdefault(one.arm, []).append(one)
+        if cells:
+            found.append((row, cells))
+    return found
+
+
+def _legend(report: Report) -> list[tuple[str, str, str]]:
+    """Return ink, marker and name of each family of arms in the plots."""
+    inks = inks_of(family_of(row.arm) for row in report.tables.arms if row.baseline == report.reference)
+    return [(ink, MARKERS[ink][1], family) for family, ink in inks.items()]
 
 
 def _speaker_arms(report: Report) -> Sequence[str]:

@@ -1,38 +1,101 @@
-"""The report as Markdown, for a pull request or a wiki."""
+"""The report as Markdown, for a pull request or a wiki; and in short, for the summary of a job."""
 
 from collections.abc import Iterable, Sequence
 
 from sam_lsac.claims.wording import MARKS, NOTHING, effect, estimate, percent
+from sam_lsac.report.caveats import Caveat
+from sam_lsac.report.compare import HEADINGS, NO_CHANGE, Comparison
+from sam_lsac.report.legible import legible
 from sam_lsac.report.model import ClaimRow, Report
-from sam_lsac.report.terminal import ARMS, INTERVALS, summary_line
+from sam_lsac.report.terminal import INTERVALS, arms_note, outside_lines, summary_line
 
-__all__ = ["to_markdown"]
+__all__ = ["summary", "to_markdown"]
 
 COLUMNS = ("claim", "the paper says", "its figure", "ours", "verdict", "n", "cost")
+SHORT = ("claim", "the paper says", "ours", "verdict")
 
 
 def to_markdown(report: Report) -> str:
-    """Return headings and tables: verdicts with their reasons, arms, the six findings, environment."""
-    parts = ["# The paper's claims, judged", summary_line(report) + ".", INTERVALS]
+    """Return headings and tables: verdicts with their reasons, the rest by name, arms, caveats, environment."""
+    report = legible(report)
+    parts = ["# Claims, judged", _cell(summary_line(report)) + "."]
+    if report.judged:
+        parts.append(INTERVALS)
     for topic, rows in report.topics.items():
-        parts += [f"## {topic}", _table(COLUMNS, map(_claim, rows))]
-    reasons = [
-        f"- **{row.id}**, {row.verdict.status}: {_cell(row.verdict.reason)}{_expected(row)}" for row in report.claims
-    ]
-    parts += ["## Why", "\n".join(reasons)]
+        parts += [f"## {_cell(topic)}", _table(COLUMNS, map(_claim, rows))]
+        parts += [_cell(report.notes[topic])] if topic in report.notes else []
+    if report.judged:
+        reasons = [
+            f"- **{_cell(row.id)}**, {row.verdict.status}: {_cell(row.verdict.reason)}{_expected(row)}"
+            for row in report.judged
+        ]
+        parts += ["## Why", "\n".join(reasons)]
+    parts += _outside(report)
     if report.tables.arms:
-        parts += ["## Arms", ARMS]
-        parts.append(_arms(report))
-    parts.append("## Six findings about the method")
-    parts.append("\n".join(f"- **{one.title}.** {one.known} {one.ours or one.missing}" for one in report.caveats))
+        parts += ["## Arms", _cell(arms_note(report)), _arms(report)]
+    if report.caveats:
+        parts += ["## To keep in mind", "\n".join(map(_box, report.caveats))]
     parts += ["## Environment", _table(("", ""), _environment(report))]
     return "\n\n".join(parts) + "\n"
 
 
+def summary(report: Report, comparison: Comparison | None = None) -> str:
+    """Return what a job's page shows (``GITHUB_STEP_SUMMARY``): what changed, then the verdicts of what was judged.
+
+    Parameters
+    ----------
+    report
+        Of this run.
+    comparison
+        With an earlier report; its flips come first.
+    """
+    report = legible(report)
+    parts = ["## Claims, judged", _cell(summary_line(report)) + "."]
+    if comparison is not None:
+        parts += _changes(comparison)
+    if report.judged:
+        parts.append(_table(SHORT, ([row.id, row.quote, _lines(row.ours), _chip(row)] for row in report.judged)))
+    parts += _outside(report)
+    return "\n\n".join(parts) + "\n"
+
+
+def _changes(comparison: Comparison) -> list[str]:
+    """Return flips first, then the other changes, then what was not compared."""
+    parts = []
+    for kind, heading in HEADINGS.items():
+        if changes := comparison.of(kind):
+            parts.append("\n".join([f"**{heading}**", "", *(f"- {_cell(str(change))}" for change in changes)]))
+    if not comparison.changes:
+        parts.append(NO_CHANGE)
+    if comparison.notes:
+        parts.append("\n".join(f"- {_cell(legible(note))}" for note in comparison.notes))
+    return parts
+
+
+def _outside(report: Report) -> list[str]:
+    lines = outside_lines(report)
+    return ["\n".join(f"- {_cell(line)}" for line in lines)] if lines else []
+
+
 def _claim(row: ClaimRow) -> list[str]:
-    ours, cost = ("\n".join(lines) or NOTHING for lines in (row.ours, row.cost))
-    chip = f"{MARKS[row.verdict.status]} {row.verdict.status}"
-    return [row.id, row.quote, row.paper or NOTHING, ours, chip, str(row.verdict.n or NOTHING), cost]
+    return [
+        row.id, row.quote, row.paper or NOTHING, _lines(row.ours), _chip(row), str(row.verdict.n or NOTHING),
+        _lines(row.cost),
+    ]  # fmt: skip
+
+
+def _lines(lines: Sequence[str]) -> str:
+    return "\n".join(lines) or NOTHING
+
+
+def _chip(row: ClaimRow) -> str:
+    """Return the verdict, then a line for each tier that was judged."""
+    tiers = [f"{MARKS[status]} {tier}" for tier, status in row.verdict.tiers.items()]
+    return "\n".join([f"{MARKS[row.verdict.status]} {row.verdict.status}", *tiers])
+
+
+def _box(caveat: Caveat) -> str:
+    return f"- **{_cell(caveat.title)}.** {_cell(caveat.known)} {_cell(caveat.ours or caveat.missing)}".rstrip()
 
 
 def _expected(row: ClaimRow) -> str:
@@ -78,7 +141,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Return text that cannot end a cell or a row, start a tag or turn bold."""
-    for sign in ("\\", "|", "*"):
+    """Return text that cannot end a cell or a row, start a tag, link or image, or turn bold."""
+    for sign in ("\\", "|", "*", "`"):
         text = text.replace(sign, f"\\{sign}")
-    return text.replace("<", "&lt;").replace("\n", "<br>")
+    return text.replace("](", "]\\(").replace("<", "&lt;").replace("\n", "<br>")

@@ -2,25 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
-from sam_lsac.claims import Arm, Book, Claim, Context, Ledger, Verdict
+from sam_lsac.claims import Arm, Book, Claim, Context, Ledger, Verdict, headline
 from sam_lsac.errors import InputError
+from sam_lsac.records import STRICT
 from sam_lsac.report.caveats import Caveat, caveats
+from sam_lsac.report.costs import cost_of
 from sam_lsac.report.environment import Environment
 from sam_lsac.report.extras import Extras
-from sam_lsac.report.headline import cost_of, headline
 from sam_lsac.report.tables import Tables, summarise
 
-__all__ = ["NOT_SELECTED", "ClaimRow", "Report", "build_report"]
-
-NOT_SELECTED = "Not among the claims of this run: run pytest bench/ to judge it."
-TOPICS = {
-    "DP": "Conditioning: two pathways for text",
-    "SS": "Convergence: layers settle at different rates",
-    "GH": "The span gate",
-    "LS": "Acceleration: layer-selective attention caching",
-    "FL": "Cost of the model",
-}
+__all__ = ["ClaimRow", "Contents", "Report", "build_report"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,16 +22,22 @@ class ClaimRow:
 
     Parameters
     ----------
-    id, section, quote, paper, kind, applies_to : str
+    id, section, quote, paper, kind, applies_to
         Of the claim.
-    topic : str
+    topic
         Heading of the group that it is shown in.
-    ours, cost : tuple of str
+    ours, cost
         Our figures with intervals, and what the claim's arms save; lines.
-    verdict : Verdict
-    expected : str or None
+    verdict
+        "not run" where the claim was not judged.
+    selected
+        Whether this run was asked for the claim. A selected claim may still be "not run", with the reason in its
+        verdict; one that was not selected is only named.
+    expected
         Why it is known to be refuted on this checkpoint, or None.
     """
+
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     id: str
     section: str
@@ -50,53 +49,86 @@ class ClaimRow:
     ours: tuple[str, ...]
     cost: tuple[str, ...]
     verdict: Verdict
+    selected: bool
     expected: str | None = None
-
-    @property
-    def selected(self) -> bool:
-        """Whether the claim was judged in this run, if only as not run."""
-        return self.verdict.reason != NOT_SELECTED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """Everything that a report says; `extras` (sounds, matrices) is shown in HTML alone.
+class Contents:
+    """What a report holds in every form, JSON included.
 
     Parameters
     ----------
-    environment : Environment
-    claims : tuple of ClaimRow
+    environment
+        Where and from what it was made.
+    claims
         All claims of the book, in its order.
-    tables : Tables
+    tables
         Of the ledger.
-    caveats : tuple of Caveat
-        The six findings about the method.
-    alpha, margin_db : float
+    caveats
+        What is true of the method whatever the verdicts are.
+    notes
+        What a reader of a topic's claims must know, by heading; shown with the topic's table.
+    alpha, margin_db
         Level of each family of tests, and margin of equivalence.
-    tiers : tuple of str
-    extras : Extras
+    tiers
+        Of the book.
+    reference, reference_solver
+        The arm that tables and plots compare with, and its solver, such as "euler:16".
+    metric
+        The axis of fidelity of tables and plots.
     """
+
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     environment: Environment
     claims: tuple[ClaimRow, ...]
     tables: Tables
     caveats: tuple[Caveat, ...]
+    notes: Mapping[str, str]
     alpha: float
     margin_db: float
     tiers: tuple[str, ...]
+    reference: str
+    reference_solver: str
+    metric: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report(Contents):
+    """Everything that a report says.
+
+    Parameters
+    ----------
+    extras
+        Sounds and matrices, which are shown in HTML alone; the other fields are those of `Contents`.
+    """
+
     extras: Extras = field(default_factory=Extras, compare=False)
 
     @property
+    def judged(self) -> tuple[ClaimRow, ...]:
+        """The claims that this run was asked for, in the book's order."""
+        return tuple(row for row in self.claims if row.selected)
+
+    @property
     def counts(self) -> dict[str, int]:
-        """How many claims have each status, in the order supported, refuted, inconclusive, not run."""
-        statuses = [row.verdict.status for row in self.claims]
+        """How many of these have each status, in the order supported, refuted, inconclusive, not run."""
+        statuses = [row.verdict.status for row in self.judged]
         return {name: statuses.count(name) for name in ("supported", "refuted", "inconclusive", "not run")}
 
     @property
     def topics(self) -> dict[str, tuple[ClaimRow, ...]]:
-        """The claims by heading, in the book's order."""
-        names = dict.fromkeys(row.topic for row in self.claims)
-        return {name: tuple(row for row in self.claims if row.topic == name) for name in names}
+        """The claims that this run was asked for, by heading; a heading without any is not there."""
+        names = dict.fromkeys(row.topic for row in self.judged)
+        return {name: tuple(row for row in self.judged if row.topic == name) for name in names}
+
+    @property
+    def outside(self) -> dict[str, tuple[str, ...]]:
+        """The ids of all other claims, by heading: every form shows them after the others, in one line a heading."""
+        others = [row for row in self.claims if not row.selected]
+        names = dict.fromkeys(row.topic for row in others)
+        return {name: tuple(row.id for row in others if row.topic == name) for name in names}
 
     def verdict(self, claim_id: str) -> Verdict | None:
         """Return the verdict of a claim, or None where the book has no such claim."""
@@ -119,29 +151,37 @@ def build_report(
     ----------
     book, ledger, context, environment
         What was judged, and where.
-    verdicts : sequence of Verdict
-        Of any of the book's claims; a claim without one is shown as not run.
-    arms : mapping of str to Arm, optional
+    verdicts
+        Of any of the book's claims; a claim without one is shown as outside this run.
+    arms
         Arms of the ledger that the book does not have, such as a grid of freezes.
-    extras : Extras, optional
+    extras
         Sounds, curves and matrices.
 
     Raises
     ------
     InputError
-        If a verdict is about a claim that the book does not have, or a claim has two.
+        If a verdict is about a claim that the book does not have, a claim has two, or the book's views name an arm or
+        figures that do not exist.
     """
     judged = _by_claim(book, verdicts)
     known = Extras() if extras is None else extras
+    views = book.views
+    if views.reference not in book.arms:
+        raise InputError(f"views: reference {views.reference!r} is no arm of the book: name one of [arms]")
     tables = summarise(book, ledger, context, arms={**book.arms, **(arms or {})})
     return Report(
         environment=environment,
-        claims=tuple(_row(claim, judged.get(claim.id), ledger, context=context) for claim in book.claims),
+        claims=tuple(_row(claim, judged.get(claim.id), ledger, book=book, context=context) for claim in book.claims),
         tables=tables,
+        notes={views.topics[prefix]: note for prefix, note in views.notes.items()},
         caveats=caveats(book, judged, context, arms=tables.arms, extras=known),
         alpha=book.settings.alpha,
         margin_db=book.settings.tost_margin_db,
         tiers=book.settings.tiers,
+        reference=views.reference,
+        reference_solver=book.arms[views.reference].solver,
+        metric=views.metric,
         extras=known,
     )
 
@@ -155,8 +195,8 @@ def _by_claim(book: Book, verdicts: Sequence[Verdict]) -> dict[str, Verdict]:
     return judged
 
 
-def _row(claim: Claim, verdict: Verdict | None, ledger: Ledger, *, context: Context) -> ClaimRow:
-    shown = verdict or Verdict(claim_id=claim.id, status="not run", reason=NOT_SELECTED)
+def _row(claim: Claim, verdict: Verdict | None, ledger: Ledger, *, book: Book, context: Context) -> ClaimRow:
+    shown = verdict or Verdict(claim_id=claim.id, status="not run", reason="Not among the claims of this run.")
     return ClaimRow(
         id=claim.id,
         section=claim.section,
@@ -164,9 +204,10 @@ def _row(claim: Claim, verdict: Verdict | None, ledger: Ledger, *, context: Cont
         paper=claim.paper,
         kind=claim.kind,
         applies_to=claim.applies_to,
-        topic=TOPICS.get(claim.id.rstrip("0123456789"), f"Section {claim.section}"),
+        topic=book.views.topic(claim.id) or f"Section {claim.section}",
         ours=headline(claim, shown),
-        cost=cost_of(claim, ledger, context) if shown.status != "not run" else (),
+        cost=cost_of(claim, ledger, context) if shown.status != "not run" or shown.findings else (),
         verdict=shown,
+        selected=verdict is not None,
         expected=claim.known_refutation(context),
     )

@@ -2,41 +2,45 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 
-from sam_lsac.claims import Arm, Book, Context, Ledger, Settings
+from sam_lsac.claims import Arm, Book, Context, Ledger
+from sam_lsac.records import STRICT, Extended
 from sam_lsac.solver import parse_solver
 from sam_lsac.statistics import mean_interval, paired_test
 
 __all__ = ["ArmRow", "Point", "SpeakerRow", "Tables", "summarise"]
 
-METRIC = "si_snr"  # the paper's own axis of fidelity
-COMPARED = ("pareto", "effect-table", "equivalent")  # kinds whose arms trade quality for cost
 FEWEST = 2  # mixtures of a cell that gets an interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cell:
-    """One arm on one tier, in SI-SNR: mean deviation from its baseline with interval, and d_z of the signed loss."""
+    """One arm on one tier: mean deviation from its baseline with interval, and d_z of the signed loss."""
+
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     tier: str
     n: int
     n_dropped: int
-    deviation: float | None = None
-    deviation_low: float | None = None
-    deviation_high: float | None = None
-    loss: float | None = None
-    loss_low: float | None = None
-    loss_high: float | None = None
-    d: float | None = None
-    d_low: float | None = None
-    d_high: float | None = None
+    deviation: Extended | None = None
+    deviation_low: Extended | None = None
+    deviation_high: Extended | None = None
+    loss: Extended | None = None
+    loss_low: Extended | None = None
+    loss_high: Extended | None = None
+    d: Extended | None = None
+    d_low: Extended | None = None
+    d_high: Extended | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmRow:
-    """One arm of the acceleration study, against `baseline`; costs are None where they were not computed."""
+    """One arm that a claim compares, against `baseline`; costs are None where they were not computed."""
+
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     arm: str
     baseline: str
@@ -50,7 +54,9 @@ class ArmRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeakerRow:
-    """One target speaker (or label) of one tier: the baseline's SI-SNR and the deviation of some arms, in dB."""
+    """One target speaker (or label) of one tier: the reference's figure, and how far each arm deviates from it."""
+
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     tier: str
     group: str
@@ -63,6 +69,8 @@ class SpeakerRow:
 class BlockRatioRow:
     """One layer on one tier: the mean Block Ratio of each arm with spans, in its form of means and of sums."""
 
+    __pydantic_config__: ClassVar[Any] = STRICT
+
     tier: str
     layer: str
     n: int
@@ -74,18 +82,22 @@ class BlockRatioRow:
 class Point:
     """One point of a curve: `x` is a step or a gate value, `series` the layers or the metric."""
 
+    __pydantic_config__: ClassVar[Any] = STRICT
+
     series: str
     tier: str
     x: float
     estimate: float
-    low: float | None
-    high: float | None
+    low: Extended | None
+    high: Extended | None
     n: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tables:
     """Everything that is read from the ledger for display alone."""
+
+    __pydantic_config__: ClassVar[Any] = STRICT
 
     arms: tuple[ArmRow, ...] = ()
     speakers: tuple[SpeakerRow, ...] = ()
@@ -96,30 +108,40 @@ class Tables:
 
 def summarise(book: Book, ledger: Ledger, context: Context, *, arms: Mapping[str, Arm]) -> Tables:
     """Return the tables of a ledger; `arms` may name more arms than the book, such as those of a grid."""
-    compared = {
-        arm: claim.baselines[0] if arm in claim.rivals else claim.baseline_of(arm)
-        for claim in book.claims
-        if claim.kind in COMPARED and claim.applies_to == "any"
-        for arm in (*claim.arms, *claim.rivals)
-    }
-    tiers, settings = book.settings.tiers, book.settings
-    rows = [_arm(arms[arm], ledger, context, baseline=base, settings=settings) for arm, base in compared.items()]
+    reference = book.views.reference
+    rows = [_arm(arms[arm], ledger, context, baseline=base, book=book) for arm, base in _compared(book)]
     present = tuple(row for row in rows if any(cell.n for cell in row.cells))
-    shown = next(((*claim.arms, *claim.rivals) for claim in book.claims if claim.kind == "pareto"), ())
     return Tables(
         arms=present,
-        speakers=tuple(_speakers(ledger, tiers, arms=[arm for arm in shown if _has(ledger, arm)])),
-        freezing=tuple(_freezing(arms.values(), ledger, tiers)),
-        gate=tuple(_gate(arms.values(), ledger, tiers)),
+        speakers=tuple(_speakers(ledger, book, arms=[row.arm for row in present if row.baseline == reference])),
+        freezing=tuple(_freezing(arms.values(), ledger, book)),
+        gate=tuple(_gate(arms.values(), ledger, book)),
         block_ratios=tuple(_block_ratios(book, ledger)),
     )
 
 
-def _has(ledger: Ledger, arm: str) -> bool:
-    return any(row.arm == arm and row.metric == METRIC for row in ledger.rows)
+def _compared(book: Book) -> Iterable[tuple[str, str]]:
+    """Return each arm that some claim tests in the metric of the views, with its baseline.
+
+    Arms that freeze, and those that force the gate where that is drawn, have curves of their own.
+    """
+    drawn = ("FreezeSelfAttention", *(("HijackGate",) if book.views.sweep.metrics else ()))
+    found: dict[str, str] = {}
+    for claim in book.claims:
+        if not claim.family or book.views.metric not in claim.metrics:
+            continue  # a claim without a family makes no test: it only shows
+        for arm in (*claim.arms, *claim.rivals):
+            if _only_edit(book.arms[arm]) not in drawn:
+                found.setdefault(arm, claim.baselines[0] if arm in claim.rivals else claim.baseline_of(arm))
+    return found.items()
 
 
-def _arm(arm: Arm, ledger: Ledger, context: Context, *, baseline: str, settings: Settings) -> ArmRow:
+def _only_edit(arm: Arm) -> str | None:
+    """Return the kind of an arm's edit where it has exactly one."""
+    return str(arm.edits[0]["kind"]) if len(arm.edits) == 1 else None
+
+
+def _arm(arm: Arm, ledger: Ledger, context: Context, *, baseline: str, book: Book) -> ArmRow:
     cost = context.costs.get(arm.name)
     return ArmRow(
         arm=arm.name,
@@ -129,15 +151,16 @@ def _arm(arm: Arm, ledger: Ledger, context: Context, *, baseline: str, settings:
         layer_steps_saved=cost.layer_steps_saved if cost else None,
         flops_saved=cost.flops_saved if cost else None,
         flops_total=cost.flops_total if cost else None,
-        cells=tuple(_cell(ledger, settings, tier=tier, arm=arm.name, baseline=baseline) for tier in settings.tiers),
+        cells=tuple(_cell(ledger, book, tier=tier, arm=arm.name, baseline=baseline) for tier in book.settings.tiers),
     )
 
 
-def _cell(ledger: Ledger, settings: Settings, *, tier: str, arm: str, baseline: str) -> Cell:
-    pairs = ledger.paired(METRIC, arm=arm, baseline=baseline, tier=tier)
+def _cell(ledger: Ledger, book: Book, *, tier: str, arm: str, baseline: str) -> Cell:
+    settings, metric = book.settings, book.views.metric
+    pairs = ledger.paired(metric, arm=arm, baseline=baseline, tier=tier)
     if pairs.n < FEWEST:
         return Cell(tier=tier, n=pairs.n, n_dropped=pairs.n_dropped)
-    magnitudes = ledger.deviations(METRIC, arm=arm, rival=arm, baseline=baseline, tier=tier).treated
+    magnitudes = ledger.deviations(metric, arm=arm, rival=arm, baseline=baseline, tier=tier).first
     deviation = mean_interval(
         magnitudes,
         level=1 - settings.alpha,
@@ -145,7 +168,7 @@ def _cell(ledger: Ledger, settings: Settings, *, tier: str, arm: str, baseline: 
         seed=settings.bootstrap_seed,
         n_resamples=settings.bootstrap_resamples,
     )
-    test = paired_test(pairs.baseline, pairs.treated, alpha=settings.alpha)
+    test = paired_test(pairs.second, pairs.first, alpha=settings.alpha)
     return Cell(
         tier=tier,
         n=pairs.n,
@@ -162,36 +185,36 @@ def _cell(ledger: Ledger, settings: Settings, *, tier: str, arm: str, baseline: 
     )
 
 
-def _speakers(ledger: Ledger, tiers: Sequence[str], *, arms: Sequence[str]) -> Iterable[SpeakerRow]:
-    for tier in tiers:
-        base = ledger.paired(METRIC, arm="baseline", baseline="baseline", tier=tier)
-        magnitudes = {
-            arm: ledger.deviations(METRIC, arm=arm, rival=arm, baseline="baseline", tier=tier) for arm in arms
-        }
+def _speakers(ledger: Ledger, book: Book, *, arms: Sequence[str]) -> Iterable[SpeakerRow]:
+    metric, reference = book.views.metric, book.views.reference
+    for tier in book.settings.tiers if arms else ():
+        base = ledger.paired(metric, arm=reference, baseline=reference, tier=tier)
+        magnitudes = {arm: ledger.deviations(metric, arm=arm, rival=arm, baseline=reference, tier=tier) for arm in arms}
         for group in sorted(set(base.groups)):
             mine = np.asarray([one == group for one in base.groups])
             means = {}
             for arm, pairs in magnitudes.items():
-                own = [v for v, g in zip(pairs.treated, pairs.groups, strict=True) if g == group]
+                own = [v for v, g in zip(pairs.first, pairs.groups, strict=True) if g == group]
                 means[arm] = float(np.mean(own)) if own else None
             yield SpeakerRow(
-                tier=tier, group=group, n=int(mine.sum()), baseline=float(base.treated[mine].mean()), deviations=means
+                tier=tier, group=group, n=int(mine.sum()), baseline=float(base.first[mine].mean()), deviations=means
             )
 
 
-def _freezing(arms: Iterable[Arm], ledger: Ledger, tiers: Sequence[str]) -> Iterable[Point]:
+def _freezing(arms: Iterable[Arm], ledger: Ledger, book: Book) -> Iterable[Point]:
     """Return the loss of every arm that freezes some layers at some step, and does nothing else; one per cell."""
+    metric, reference = book.views.metric, book.views.reference
     seen = set()
     for arm in arms:
-        if [edit["kind"] for edit in arm.edits] != ["FreezeSelfAttention"]:
+        if _only_edit(arm) != "FreezeSelfAttention":
             continue
         layers, step = arm.edits[0].get("layers", "default"), arm.edits[0].get("step", 4)
         series = layers if isinstance(layers, str) else ",".join(f"L{layer:02d}" for layer in layers)
-        for tier in tiers:
-            pairs = ledger.paired(METRIC, arm=arm.name, baseline="baseline", tier=tier)
+        for tier in book.settings.tiers:
+            pairs = ledger.paired(metric, arm=arm.name, baseline=reference, tier=tier)
             if pairs.n >= FEWEST and (series, tier, step) not in seen:
                 seen.add((series, tier, step))
-                mean = mean_interval(pairs.baseline - pairs.treated)
+                mean = mean_interval(pairs.second - pairs.first)
                 yield Point(
                     series=series,
                     tier=tier,
@@ -204,8 +227,8 @@ def _freezing(arms: Iterable[Arm], ledger: Ledger, tiers: Sequence[str]) -> Iter
 
 
 def _block_ratios(book: Book, ledger: Ledger) -> Iterable[BlockRatioRow]:
-    """Return every layer under the arms whose Block Ratio some claim compares, baselines first."""
-    compared = [claim for claim in book.claims if claim.kind == "ratio-change"]
+    """Return every layer under the arms whose Block Ratio of single layers some claim compares, baselines first."""
+    compared = [claim for claim in book.claims if any(one.startswith("block_ratio/L") for one in claim.metrics)]
     arms = list(dict.fromkeys(arm for claim in compared for arm in (*claim.baselines, *claim.arms)))
     layers = sorted({row.metric.split("/")[1] for row in ledger.rows if row.metric.startswith("block_ratio/L")})
     for tier in book.settings.tiers:
@@ -216,26 +239,26 @@ def _block_ratios(book: Book, ledger: Ledger) -> Iterable[BlockRatioRow]:
                 for arm in arms:
                     pairs = ledger.paired(f"{form}/{layer}", arm=arm, baseline=arm, tier=tier)
                     if pairs.n:
-                        means[arm], n = float(pairs.treated.mean()), pairs.n
+                        means[arm], n = float(pairs.first.mean()), pairs.n
             if n:
                 yield BlockRatioRow(
                     tier=tier, layer=layer, n=n, means=forms["block_ratio"], sums=forms["block_ratio_sum"]
                 )
 
 
-def _gate(arms: Iterable[Arm], ledger: Ledger, tiers: Sequence[str]) -> Iterable[Point]:
-    """Return Block Ratio and SI-SNR of every arm that forces the gate, and does nothing else."""
+def _gate(arms: Iterable[Arm], ledger: Ledger, book: Book) -> Iterable[Point]:
+    """Return the sweep's metrics of every arm that forces the gate, and does nothing else."""
     seen = set()
     for arm in arms:
-        if [edit["kind"] for edit in arm.edits] != ["HijackGate"]:
+        if _only_edit(arm) != "HijackGate":
             continue
         value = float(arm.edits[0].get("value", 1.0))
-        for tier in tiers:
-            for metric in ("block_ratio/mean", METRIC):
+        for tier in book.settings.tiers:
+            for metric in book.views.sweep.metrics:
                 pairs = ledger.paired(metric, arm=arm.name, baseline=arm.name, tier=tier)
                 if pairs.n >= FEWEST and (metric, tier, value) not in seen:
                     seen.add((metric, tier, value))
-                    mean = mean_interval(pairs.treated)
+                    mean = mean_interval(pairs.first)
                     yield Point(
                         series=metric,
                         tier=tier,

@@ -1,4 +1,4 @@
-"""The report as text for a terminal: the verdicts, and what each arm costs and loses."""
+"""The report as text for a terminal: the verdicts of what was judged, what each arm costs and loses, and the rest."""
 
 import io
 import textwrap
@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sam_lsac.claims import Status
-from sam_lsac.claims.wording import MARKS, NOTHING, effect, estimate, percent
+from sam_lsac.claims.wording import MARKS, NOTHING, effect, estimate, metric_name, percent, unit_of
+from sam_lsac.report.legible import legible
 from sam_lsac.report.model import ClaimRow, Report
 from sam_lsac.report.tables import ArmRow
 
@@ -24,10 +25,7 @@ COLOURS: dict[Status, str] = {
 NARROWEST = 80  # columns below which nothing is legible
 LONGEST = 110  # characters of a quote or a reason that a cell shows
 GAP = 2
-ARMS = (
-    "Saved against the 16-step Euler baseline; mean |SI-SNR deviation| from the same solver without the edit, with d_z "
-    "of the signed loss."
-)
+NAME = 22  # characters of an arm's name
 INTERVALS = "Intervals are of one comparison; verdicts correct for all tests of the claim's family (Bonferroni)."
 
 
@@ -51,29 +49,59 @@ def terminal_text(report: Report, *, width: int = 100, colour: bool = False, rea
 
 
 def summary_line(report: Report) -> str:
-    """Return one line: the checkpoint, its mixtures, and how many claims have each status."""
+    """Return one line: the checkpoint, its mixtures, how many claims have each status, and how many are left out."""
     seen = report.environment
-    counts = ", ".join(f"{count} {name}" for name, count in report.counts.items() if count)
+    counts = [f"{count} {name}" for name, count in report.counts.items() if count]
+    others = sum(map(len, report.outside.values()))
+    if others:
+        counts.append(f"{others} outside this run")
     mixtures = "/".join(str(seen.mixtures.get(tier, 0)) for tier in report.tiers)
-    return f"{seen.checkpoint} ({seen.digest[:12]}), {mixtures} mixtures ({'/'.join(report.tiers)}): {counts}"
+    return legible(
+        f"{seen.checkpoint} ({seen.digest[:12]}), {mixtures} mixtures ({'/'.join(report.tiers)}): {', '.join(counts)}"
+    )
 
 
 def verdict_table(report: Report, *, width: int = 100, colour: bool = False, reasons: bool = False) -> str:
-    """Return the table of verdicts, by topic; the claims that this run did not select share one line at the end."""
+    """Return the table of verdicts by topic; then, in one line a topic, the claims that this run was not asked for."""
+    report = legible(report)
     width = max(width, NARROWEST)
+    parts = []
+    if report.judged:
+        parts += [_judged(report, width=width, colour=colour), _wrapped(INTERVALS, width)]
+    if reasons:
+        parts += [_reason(row, width) for row in report.judged if _is_explained(row)]
+    if outside := outside_lines(report):
+        parts.append("".join(_wrapped(line, width) for line in outside))
+    return "\n".join(parts)
+
+
+def outside_lines(report: Report) -> list[str]:
+    """Return a line for each topic with claims that this run was not asked for; the same in every form."""
+    return [f"Not in this run, {topic}: {', '.join(ids)}." for topic, ids in report.outside.items()]
+
+
+def arms_note(report: Report) -> str:
+    """Return what the figures of the table of arms are."""
+    return (
+        f"Saved against {report.reference} ({report.reference_solver}); mean |{metric_name(report.metric)} deviation| "
+        "from the same solver without the edit, with d_z of the signed loss."
+    )
+
+
+def _judged(report: Report, *, width: int, colour: bool) -> str:
     widths = _widths(width)
     header = ("", "the paper says", "its figure", f"ours [{100 * (1 - report.alpha):g} % interval]", "verdict", "n")
-    blocks: list[RenderableType] = [_grid(widths, [header], right=(5,)), _rule(width)]
+    blocks: list[RenderableType] = [_grid(widths, [[Text(word) for word in header]], right=(5,)), _rule(width)]
     for topic, rows in report.topics.items():
-        chosen = [_cells(row, widths[3]) for row in rows if row.selected]
-        if chosen:
-            blocks += [Text(topic, style="bold underline"), _grid(widths, chosen, right=(5,)), Text("")]
-    parts = [_render(Group(*blocks), width=width, colour=colour), _wrapped(INTERVALS, width)]
-    if reasons:
-        parts += [_reason(row, width) for row in report.claims if row.verdict.status in ("refuted", "inconclusive")]
-    if left_out := [row.id for row in report.claims if not row.selected]:
-        parts.append(_wrapped(f"Not in this run: {', '.join(left_out)}.", width))
-    return "\n".join(parts)
+        cells = [_cells(row, widths[3]) for row in rows]
+        note = [Text(report.notes[topic], style="italic"), Text("")] if topic in report.notes else []
+        blocks += [Text(topic, style="bold underline"), *note, _grid(widths, cells, right=(5,)), Text("")]
+    return _render(Group(*blocks), width=width, colour=colour)
+
+
+def _is_explained(row: ClaimRow) -> bool:
+    """Whether the sentence behind a verdict is needed: it is open, against the claim, or about some tiers only."""
+    return row.verdict.status in ("refuted", "inconclusive") or (row.verdict.status == "not run" and bool(row.ours))
 
 
 def _widths(width: int) -> tuple[int, ...]:
@@ -105,13 +133,15 @@ def _cells(row: ClaimRow, width: int) -> list[RenderableType]:
     ours = "\n".join(textwrap.fill(line, width, subsequent_indent="  ", break_on_hyphens=False) for line in lines)
     quote = textwrap.shorten(row.quote, LONGEST, placeholder=" …")
     chip = Text(f"{MARKS[status]} {status}", style=COLOURS[status])
+    for tier, its in row.verdict.tiers.items():
+        chip.append(f"\n  {MARKS[its]} {tier}", style=COLOURS[its])
     return [
         Text(row.id, style="bold"),
         Text(quote),
         Text(row.paper or NOTHING),
         Text(ours),
         chip,
-        str(row.verdict.n) if row.verdict.n else NOTHING,
+        Text(str(row.verdict.n or NOTHING)),
     ]
 
 
@@ -126,25 +156,29 @@ def _wrapped(words: str, width: int) -> str:
 
 def arms_table(report: Report, *, width: int = 100, colour: bool = False) -> str:
     """Return, per arm, what it saves on both axes and, per tier, its deviation with interval and d_z."""
+    report = legible(report)
     width = max(width, NARROWEST)
-    each = min(22, (width - 22 - 12 - 2) // max(1, len(report.tiers)) - 1)
-    widths = (22, 6, 6, *(each for _ in report.tiers))
+    each = min(22, (width - NAME - 12 - 2) // max(1, len(report.tiers)) - 1)
+    widths = (NAME, 6, 6, *(each for _ in report.tiers))
     right = range(1, len(widths))
-    header = ("\narm", "layer-\nsteps", "total\nFLOPs", *(f"{tier}\ndB" for tier in report.tiers))
-    rows = [_arm_cells(row) for row in report.tables.arms]
-    what = Group(_grid(widths, [header], right=right, gap=1), _rule(width), _grid(widths, rows, right=right, gap=1))
-    title = _wrapped(ARMS, width)
+    unit = unit_of(report.metric)
+    header = ("\narm", "layer-\nsteps", "total\nFLOPs", *(f"{tier}\n{unit}" for tier in report.tiers))
+    rows = [[Text(cell) for cell in _arm_cells(row, report.reference_solver)] for row in report.tables.arms]
+    top = [[Text(word) for word in header]]
+    what = Group(_grid(widths, top, right=right, gap=1), _rule(width), _grid(widths, rows, right=right, gap=1))
+    title = _wrapped(arms_note(report), width)
     return f"{title}{_render(what, width=width, colour=colour)}"
 
 
-def _arm_cells(row: ArmRow) -> list[str]:
+def _arm_cells(row: ArmRow, reference_solver: str) -> list[str]:
     cells = []
+    name = row.arm if len(row.arm) <= NAME else f"{row.arm[: NAME - 1]}…"  # on one line, or it could pass for another
     for cell in row.cells:
         words = estimate(cell.deviation, cell.deviation_low, cell.deviation_high)
         cells.append(f"{words}\nd {effect(cell.d)}" if cell.deviation is not None else NOTHING)
-    solver = "" if row.solver == "euler:16" else f"\n  {row.solver}"
+    solver = "" if row.solver == reference_solver else f"\n  {row.solver}"
     return [
-        f"{row.arm}{solver}",
+        f"{name}{solver}",
         *(percent(one).replace(" ", "") for one in (row.layer_steps_saved, row.flops_saved)),
         *cells,
     ]

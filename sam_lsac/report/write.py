@@ -1,5 +1,8 @@
 """The report as files: HTML for reading, Markdown for a pull request, JSON for the next comparison."""
 
+import contextlib
+import os
+import secrets
 from pathlib import Path
 
 from sam_lsac.errors import StoreError
@@ -8,7 +11,7 @@ from sam_lsac.report.json import to_json
 from sam_lsac.report.markdown import to_markdown
 from sam_lsac.report.model import Report
 
-__all__ = ["write_report"]
+__all__ = ["write_report", "write_whole"]
 
 FORMS = {"report.html": to_html, "report.md": to_markdown, "report.json": to_json}
 
@@ -18,8 +21,9 @@ def write_report(report: Report, folder: Path | str) -> tuple[Path, ...]:
 
     Parameters
     ----------
-    report : Report
-    folder : path
+    report
+        Any.
+    folder
         Made where it does not exist; files of an earlier report are replaced.
 
     Returns
@@ -32,14 +36,29 @@ def write_report(report: Report, folder: Path | str) -> tuple[Path, ...]:
     StoreError
         If the folder cannot be made or written to.
     """
-    home = Path(folder)
     texts = {name: form(report) for name, form in FORMS.items()}
+    return tuple(write_whole(Path(folder) / name, text) for name, text in texts.items())
+
+
+def write_whole(file: Path, text: str) -> Path:
+    """Write a file so that, whatever happens, it is there whole, or as it was before; its folder is made.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be written.
+    """
+    unfinished = file.with_name(f".{secrets.token_hex(8)}.unfinished")
     try:
-        home.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            unfinished = home / f".{name}.unfinished"
-            unfinished.write_text(text, encoding="utf-8")
-            unfinished.replace(home / name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with unfinished.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        unfinished.replace(file)
     except OSError as error:
-        raise StoreError(f"cannot write the report to {home} ({error.strerror}): give another folder") from error
-    return tuple(home / name for name in FORMS)
+        raise StoreError(f"cannot write the report to {file.parent} ({error.strerror}): give another folder") from error
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
+    return file

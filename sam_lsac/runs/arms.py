@@ -1,19 +1,17 @@
-"""From an arm of the claims file to a solver and edits of one model, and from an edit to text and back.
+"""Arms: rows of the claims file that say how to run, the one registry of edits by name, and an arm made for a model.
 
-An edit is its own row: its class and its fields are all that there is to it, so the text is part of a run's key.
+An edit is its own row: its name and its fields are all that there is to it, so the row is part of a run's key.
 """
 
 from __future__ import annotations
 
-import difflib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from torch import nn
 
-from sam_lsac.caching import LSAC, CacheAttention, DeepCache, layer_classes
+from sam_lsac.caching import CacheAttention, DeepCache, LayerClasses, LSACLevel, layer_classes
 from sam_lsac.errors import PlanError, SamLsacError
 from sam_lsac.interventions import (
     Edit,
@@ -25,49 +23,52 @@ from sam_lsac.interventions import (
     ZeroAdditive,
     ZeroCrossAttention,
 )
+from sam_lsac.records import STRICT, read, unknown
 from sam_lsac.solver import Solver, parse_solver
 
-__all__ = ["ArmRow", "ResolvedArm", "build_edit", "describe_edit", "resolve_arm"]
+__all__ = ["EDITS", "Arm", "ResolvedArm", "check_arm", "resolve_arm"]
 
-_EDITS: dict[str, type[Edit]] = {
-    kind.__name__: kind
-    for kind in (
-        CacheAttention,
-        DeepCache,
-        FreezeSelfAttention,
-        HijackGate,
-        Record,
-        ShuffleSpans,
-        UniformCrossAttention,
-        ZeroAdditive,
-        ZeroCrossAttention,
-    )
+#: Every edit that an arm may name, by the word after ``kind =``; its other words are the fields of the class.
+EDITS: Mapping[str, type[Edit] | type[LSACLevel]] = {
+    "LSAC": LSACLevel,
+    "CacheAttention": CacheAttention,
+    "DeepCache": DeepCache,
+    "FreezeSelfAttention": FreezeSelfAttention,
+    "HijackGate": HijackGate,
+    "Record": Record,
+    "ShuffleSpans": ShuffleSpans,
+    "UniformCrossAttention": UniformCrossAttention,
+    "ZeroAdditive": ZeroAdditive,
+    "ZeroCrossAttention": ZeroCrossAttention,
 }
-_QUANTITIES = ("entropy", "block_ratio")
+
+#: Stands for any model's classes where there is no model: every class has a layer that every model has.
+_ANY_CLASSES: Mapping[str, tuple[int, ...]] = {item.name: (0,) for item in fields(LayerClasses)}
 
 
-class ArmRow(Protocol):
-    """What an arm of the claims file says; ``sam_lsac.claims.Arm`` is one."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arm:
+    """One way to run: a row of the claims file.
 
-    @property
-    def name(self) -> str:
-        """Of the arm."""
+    Parameters
+    ----------
+    name
+        What claims call it.
+    solver
+        Method and number of steps, such as "euler:16".
+    edits
+        Each with its ``kind``, a word of `EDITS`, and its arguments; layers may be "stable", "moderate" or "fast".
+    text, spans
+        Whether the prompt, and the activity spans, are given to the model.
+    """
 
-    @property
-    def solver(self) -> str:
-        """Method and steps, such as "euler:16"."""
+    __pydantic_config__: ClassVar[Any] = STRICT
 
-    @property
-    def edits(self) -> tuple[Mapping[str, Any], ...]:
-        """Each with its ``kind``, the edit's class or "LSAC", and its arguments."""
-
-    @property
-    def text(self) -> bool:
-        """Whether the prompt is given to the model."""
-
-    @property
-    def spans(self) -> bool:
-        """Whether the activity spans are."""
+    name: str
+    solver: str
+    edits: tuple[Mapping[str, Any], ...] = ()
+    text: bool = True
+    spans: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +94,26 @@ class ResolvedArm:
     spans: bool
 
 
-def resolve_arm(arm: ArmRow, model: nn.Module) -> ResolvedArm:
+def check_arm(arm: Arm) -> None:
+    """Check what can be checked of an arm without a model: its solver, and the words and values of its edits.
+
+    Raises
+    ------
+    PlanError
+        If the solver or an edit is malformed; the sentence names the arm and the nearest known word.
+    """
+    where = f"[arms.{arm.name}]"
+    try:
+        parse_solver(arm.solver)
+        for row in arm.edits:
+            _read_row(row, where=where, classes=_ANY_CLASSES)
+    except PlanError:
+        raise
+    except SamLsacError as error:
+        raise PlanError(f"{where}: {error}") from error
+
+
+def resolve_arm(arm: Arm, model: nn.Module) -> ResolvedArm:
     """Make an arm's solver and edits for a model.
 
     ``kind = "LSAC"`` becomes the schedule of its level for the model's layer classes and the arm's own steps; the words
@@ -113,7 +133,7 @@ def resolve_arm(arm: ArmRow, model: nn.Module) -> ResolvedArm:
     """
     try:
         solver = parse_solver(arm.solver)
-        edits = tuple(_resolve_edit(row, model, solver) for row in arm.edits)
+        edits = tuple(_edit_for(row, model, solver) for row in arm.edits)
         for edit in edits:
             edit.sites(model)  # raises where a layer does not exist
     except SamLsacError as error:
@@ -121,70 +141,55 @@ def resolve_arm(arm: ArmRow, model: nn.Module) -> ResolvedArm:
     return ResolvedArm(name=arm.name, solver=solver, edits=edits, text=arm.text, spans=arm.spans)
 
 
-def describe_edit(edit: Edit) -> str:
-    """Write an edit as canonical JSON: its class as ``kind``, and every field.
+def describe_edit(edit: Edit) -> dict[str, Any]:
+    """Return the row that makes an edit, with every field, as JSON has it.
 
     Raises
     ------
     PlanError
-        If the edit is of a class that `build_edit` does not know.
+        If the edit is of a class that `EDITS` does not name.
     """
-    kind = type(edit).__name__
-    if _EDITS.get(kind) is not type(edit):
-        raise PlanError(f"{edit!r} is of no class that a plan knows; use one of {', '.join(_EDITS)}, or separate(...).")
-    values = {item.name: getattr(edit, item.name) for item in fields(edit)}
-    reals = {item.name for item in fields(edit) if item.type == "float"}  # so that 1 and 1.0 are one edit
-    row = {"kind": kind, **{name: float(value) if name in reals else _plain(value) for name, value in values.items()}}
-    return json.dumps(row, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    word = next((word for word, kind in EDITS.items() if kind is type(edit)), None)
+    if word is None:
+        raise PlanError(
+            f"{edit!r} is of no class that a plan knows: add it to sam_lsac.runs.arms.EDITS, or run it with "
+            "separate(...)."
+        )
+    return {"kind": word} | {item.name: _plain(getattr(edit, item.name)) for item in fields(edit)}
 
 
-def build_edit(described: str) -> Edit:
-    """Read what `describe_edit` wrote.
+def build_edit(row: Mapping[str, Any]) -> Edit:
+    """Make the edit of a row that `describe_edit` wrote.
 
     Raises
     ------
     PlanError
-        If it is not the text of an edit.
+        If it is not such a row.
     """
-    try:
-        return _build(json.loads(described))
-    except (ValueError, AttributeError) as error:
-        raise PlanError(f"{described!r} describes no edit ({error}); make the plan anew with plan(...).") from error
+    edit = _read_row(row, where="a stored run", classes={})
+    if not isinstance(edit, Edit):
+        raise PlanError(f"{dict(row)!r} is no edit until it is known for which model; make the plan anew.")
+    return edit
 
 
-def _resolve_edit(row: Mapping[str, Any], model: nn.Module, solver: Solver) -> Edit:
+def _edit_for(row: Mapping[str, Any], model: nn.Module, solver: Solver) -> Edit:
+    named = isinstance(row.get("layers"), str)
+    found = _read_row(row, where="edits", classes=layer_classes(model).as_dict() if named else {})
+    return found if isinstance(found, Edit) else found.edit_of(layer_classes(model), n_steps=solver.n_steps)
+
+
+def _read_row(row: Mapping[str, Any], *, where: str, classes: Mapping[str, Any]) -> Edit | LSACLevel:
+    """Read one row of ``edits``; errors of the values are those of the edit's class."""
     values = dict(row)
-    if values["kind"] == "LSAC":
-        schedule = LSAC.of(layer_classes(model), level=values["level"], n_steps=solver.n_steps)
-        return schedule.edit()
-    if isinstance(values.get("layers"), str):
-        values["layers"] = _layers_of_class(values["layers"], model)
-    if "quantities" in values:
-        wanted = values.pop("quantities")
-        for quantity in wanted:
-            if quantity not in _QUANTITIES:
-                raise PlanError(_unknown("quantity", quantity, _QUANTITIES))
-        values |= {quantity: quantity in wanted for quantity in _QUANTITIES}
-    return _build(values)
-
-
-def _layers_of_class(name: str, model: nn.Module) -> tuple[int, ...]:
-    classes = layer_classes(model).as_dict()
-    if name not in classes:
-        raise PlanError(_unknown("layer class", name, classes))
-    return tuple(classes[name])
-
-
-def _build(row: Mapping[str, Any]) -> Edit:
-    kind = row.get("kind")
-    if kind not in _EDITS:
-        raise PlanError(_unknown("edit", kind, _EDITS))
-    arguments = {name: tuple(value) if isinstance(value, list) else value for name, value in row.items()}
-    del arguments["kind"]
-    try:
-        return _EDITS[kind](**arguments)
-    except TypeError as error:
-        raise PlanError(f"{kind} cannot be made of {arguments}: {error}; correct the arm's row.") from error
+    word = values.pop("kind", None)
+    if not isinstance(word, str) or word not in EDITS:
+        raise PlanError(f"{where}: {unknown('edit', word, EDITS)}")
+    if classes and isinstance(values.get("layers"), str):
+        if values["layers"] not in classes:
+            raise PlanError(f"{where}: {word}: {unknown('class of layers', values['layers'], classes)}")
+        values["layers"] = list(classes[values["layers"]])
+    found: Edit | LSACLevel = read(EDITS[word], values, where=f"{where}: {word}", error=PlanError)
+    return found
 
 
 def _plain(value: Any) -> Any:
@@ -192,8 +197,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(inner) for key, inner in value.items()}
     return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
-
-
-def _unknown(what: str, name: object, known: Any) -> str:
-    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
-    return f"unknown {what} {name!r}: " + (f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}")

@@ -9,7 +9,6 @@ Shapes: B batch, T latent frames, C codec channels, N samples.
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,11 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sam_lsac.errors import CacheError
-from sam_lsac.interventions import Attachment, CacheReport, Edit, Record, Recording
+from sam_lsac.interventions import Attachment, CacheReport, Edit, Record, Recording, ShuffleSpans
 from sam_lsac.metrics import Score, measure
 from sam_lsac.mixtures import Mixture
 from sam_lsac.model import Conditions, SAMAudio
-from sam_lsac.runs.arms import build_edit
 from sam_lsac.runs.plan import RunSpec
 from sam_lsac.separate import decode, draw_noise, solve_batch
 from sam_lsac.solver import SolverState, parse_solver
@@ -193,7 +191,7 @@ def edits_of(spec: RunSpec) -> list[Edit]:
 
     `Record` comes last, so that the Block Ratio is taken against the true spans also where they are shuffled.
     """
-    edits = [build_edit(described) for described in spec.edits]
+    edits = list(spec.edits)
     if spec.record:
         edits.append(Record(entropy="entropy" in spec.record, block_ratio="block_ratio" in spec.record))
     return edits
@@ -215,7 +213,7 @@ def unusable(spec: RunSpec, mixture: Mixture, model: SAMAudio) -> str | None:
         return None
     if not mixture.spans:
         return "the mixture has no spans"
-    if any(json.loads(edit)["kind"] == "ShuffleSpans" for edit in spec.edits):
+    if any(isinstance(edit, ShuffleSpans) for edit in spec.edits):
         frames = torch.ones(1, model.audio_codec.n_frames(mixture.target.size), dtype=torch.bool)
         ids, alignment = model.anchors([mixture.spans], frames)
         anchors = ids.gather(1, alignment)

@@ -8,6 +8,7 @@ rounding (1e-5 of the latents), and a shared prefix is bit-equal.
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -22,16 +23,32 @@ from sam_lsac.metrics import Score
 from sam_lsac.mixtures import Mixture
 from sam_lsac.model import SAMAudio
 from sam_lsac.runs.compute import Batch, Computed, Prefix, compute, edits_of, unusable
-from sam_lsac.runs.plan import Plan, RunSpec, checkpoint_digest, code_version, excerpt_of
+from sam_lsac.runs.plan import Plan, RunSpec, checkpoint_digest, code_version
 from sam_lsac.runs.store import RunResult, Store
 from sam_lsac.solver import parse_solver
 
-__all__ = ["execute"]
+__all__ = ["Progress", "execute"]
 
 _LIBRARIES = ("torch", "numpy", "fast-bss-eval", "pesq", "pystoi")
 
 #: What runs have in common that differ in their edits only: solver, text, spans.
 Family = tuple[str, bool, bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """What was just stored.
+
+    Parameters
+    ----------
+    arm
+        Whose runs; of arms that share them, the first of the plan.
+    runs
+        How many.
+    """
+
+    arm: str
+    runs: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +67,6 @@ class _Example:
             "tier": "",
             "group": "",
             "mixture_digest": "",
-            "excerpt_s": None,
             "seed": 0,
         }
         return tuple(replace(spec, **blank) for spec in self.specs)
@@ -62,7 +78,7 @@ def execute(
     mixtures: Sequence[Mixture],
     store: Store,
     *,
-    progress: Callable[[int], object] | None = None,
+    progress: Callable[[Progress], object] | None = None,
     batch_size: int = 8,
     keep: Callable[[RunSpec], bool] | None = None,
 ) -> int:
@@ -77,9 +93,11 @@ def execute(
     mixtures
         Those of the plan; more do no harm.
     store
-        Gets the results of a batch as soon as they are there; an exception leaves it whole, and the next call goes on.
+        Gets the results of a batch as soon as they are there; an exception, also an interrupt from the keyboard, leaves
+        it whole, and the next call goes on.
     progress
-        Called with the number of runs that were just stored, such as ``tqdm(total=len(store.missing(plan))).update``.
+        Called after each batch with the arm and the number of its runs that were just stored; the numbers add up to
+        ``len(store.missing(plan))``.
     batch_size
         Examples at once.
     keep
@@ -106,19 +124,32 @@ def execute(
     if not missing:
         return 0
     _check_model(missing, model)
-    report = progress or (lambda _: None)
+    arms = _arms_of(plan)
     environment = _environment(model)
+
+    def keep_results(results: Sequence[RunResult]) -> None:
+        store.put([replace(one, environment=environment) for one in results])
+        for arm, count in Counter(arms[one.spec.key] for one in results).items():
+            if progress is not None:
+                progress(Progress(arm=arm, runs=count))
+
     examples, skipped = _examples(missing, model, mixtures)
     if skipped:
-        store.put([replace(one, environment=environment) for one in skipped])
-        report(len(skipped))
+        keep_results(skipped)
     for chunk in _chunks(examples, batch_size):
         batch = Batch(model, [one.mixture for one in chunk], [one.seed for one in chunk])
         for position, computed in _compute_variants(batch, chunk[0].variants):
-            results = _results(chunk, position, computed=computed, keep=keep)
-            store.put([replace(one, environment=environment) for one in results])
-            report(len(results))
+            keep_results(_results(chunk, position, computed=computed, keep=keep))
     return len(missing)
+
+
+def _arms_of(plan: Plan) -> dict[str, str]:
+    """The first arm that asks for each run, by the run's key."""
+    found: dict[str, str] = {}
+    for arm, specs in plan.arms.items():
+        for spec in specs:
+            found.setdefault(spec.key, arm)
+    return found
 
 
 def _check_model(missing: Sequence[RunSpec], model: SAMAudio) -> None:
@@ -143,23 +174,19 @@ def _examples(
     missing: Sequence[RunSpec], model: SAMAudio, mixtures: Sequence[Mixture]
 ) -> tuple[list[_Example], list[RunResult]]:
     """What is to be computed, by mixture and seed, and the results of runs that no computation could give."""
-    known: dict[tuple[str, float | None], Mixture] = {}
-    for excerpt_s in dict.fromkeys(spec.excerpt_s for spec in missing):
-        for mixture in mixtures:
-            cut = excerpt_of(mixture, excerpt_s)
-            known[cut.digest, excerpt_s] = cut
+    known = {mixture.digest: mixture for mixture in mixtures}
     prepared: dict[str, Mixture] = {}
     grouped: dict[tuple[str, int], list[RunSpec]] = {}
     skipped = []
     for spec in missing:
         digest = spec.mixture_digest
-        if (digest, spec.excerpt_s) not in known:
+        if digest not in known:
             raise PlanError(
                 f"The plan's mixture {spec.mixture!r} ({digest[:12]}...) is not among the mixtures given; give those "
                 "that the plan was made of."
             )
         if digest not in prepared:
-            prepared[digest] = known[digest, spec.excerpt_s].at(model.sample_rate)
+            prepared[digest] = known[digest].at(model.sample_rate)
         if reason := unusable(spec, prepared[digest], model):
             scores = {metric: Score(nan, reason) for metric in spec.metrics}
             skipped.append(RunResult(spec=spec, scores=scores, noise_digest=None))
@@ -183,9 +210,10 @@ def _family(spec: RunSpec) -> Family:
 
 def _chunks(examples: Sequence[_Example], batch_size: int) -> Iterator[list[_Example]]:
     """Examples that miss the same runs and have the same length, at most ``batch_size`` at once."""
-    groups: dict[tuple[int, tuple[RunSpec, ...]], list[_Example]] = {}
+    groups: dict[tuple[int, tuple[str, ...]], list[_Example]] = {}
     for example in examples:
-        groups.setdefault((example.mixture.target.size, example.variants), []).append(example)
+        same = tuple(variant.key for variant in example.variants)
+        groups.setdefault((example.mixture.target.size, same), []).append(example)
     for group in groups.values():
         for first in range(0, len(group), batch_size):
             yield group[first : first + batch_size]

@@ -8,52 +8,42 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 import torch
 
-from sam_lsac.errors import PlanError
+from sam_lsac.errors import InputError, PlanError
+from sam_lsac.interventions import Edit
 from sam_lsac.metrics import DEFAULT_METRICS, METRICS
 from sam_lsac.mixtures import Mixture
 from sam_lsac.model import SAMAudio
-from sam_lsac.runs.arms import ArmRow, ResolvedArm, describe_edit, resolve_arm
+from sam_lsac.records import STRICT, read, unknown
+from sam_lsac.runs.arms import Arm, ResolvedArm, build_edit, describe_edit, resolve_arm
+from sam_lsac.separate import check_seed
 
-__all__ = ["ArmBook", "Plan", "RunSpec", "code_version", "plan"]
+__all__ = ["NUMERICAL", "Plan", "RunSpec", "code_version", "plan"]
 
-#: Fields of a run that name it, or say how its mixture was cut, and decide nothing: the digest is of what was cut.
-_LABELS = frozenset({"mixture", "tier", "group", "excerpt_s"})
-#: The modules whose source decides what a run computes, below the package's folder.
-_NUMERICAL = (
-    "model",
-    "solver.py",
-    "interventions",
+#: Fields of a run that name it and decide nothing.
+_LABELS = frozenset({"mixture", "tier", "group"})
+#: The source that decides what a run computes, below the package's folder: all that computing and batching import,
+#: but for what only checks, names or keeps (a test holds the list and the imports together).
+NUMERICAL = (
     "caching",
-    "separate.py",
+    "interventions",
     "metrics.py",
+    "mixtures",
+    "model",
+    "runs/arms.py",
     "runs/compute.py",
+    "runs/execute.py",
+    "separate.py",
+    "solver",
 )
-
-
-class _Settings(Protocol):
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """Of the noise."""
-
-
-class ArmBook(Protocol):
-    """Arms and settings of the claims file; ``sam_lsac.claims.Book`` is one."""
-
-    @property
-    def arms(self) -> Mapping[str, ArmRow]:
-        """By name."""
-
-    @property
-    def settings(self) -> _Settings:
-        """With the noise seeds."""
+_ANEW = "make the plan anew with plan(...)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +56,6 @@ class RunSpec:
         Names of the mixture, its tier and its target's speaker or label; no part of the key.
     mixture_digest
         SHA-256 of the samples, prompts and spans of what is separated, at the mixture's own rate.
-    excerpt_s
-        Length of the excerpt that is separated, in seconds, or None for the whole; no part of the key.
     seed
         Of the noise and the watermark.
     checkpoint
@@ -75,7 +63,7 @@ class RunSpec:
     solver
         Such as "euler:16".
     edits
-        Of ``describe_edit``, in their order.
+        In their order; text in the key and in what is stored.
     text, spans
         Whether the prompt, and the spans, are given.
     record
@@ -88,15 +76,16 @@ class RunSpec:
         `code_version`.
     """
 
+    __pydantic_config__: ClassVar[Any] = STRICT
+
     mixture: str
     tier: str
     group: str
     mixture_digest: str
-    excerpt_s: float | None
     seed: int
     checkpoint: str
     solver: str
-    edits: tuple[str, ...]
+    edits: tuple[Edit, ...]
     text: bool
     spans: bool
     record: tuple[str, ...]
@@ -109,11 +98,14 @@ class RunSpec:
     def key(self) -> str:
         """SHA-256 in hex of the canonical JSON of everything but the names."""
         decisive = {name: value for name, value in self.to_json().items() if name not in _LABELS}
-        return hashlib.sha256(json.dumps(decisive, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        text = json.dumps(decisive, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def to_json(self) -> dict[str, Any]:
-        """The fields as JSON has them."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        """The fields as JSON has them, the edits as their rows."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        return plain | {"edits": [describe_edit(edit) for edit in self.edits]}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> RunSpec:
@@ -122,13 +114,12 @@ class RunSpec:
         Raises
         ------
         PlanError
-            If a field is missing or unknown.
+            If a field is missing, unknown or of another type.
         """
-        names = {item.name for item in fields(cls)}
-        if set(values) != names:
-            raise PlanError(f"A run needs exactly {sorted(names)}, not {sorted(values)}; make the plan anew.")
-        given: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-        return cls(**given)
+        strictly: dict[str, Any] = {"where": "a stored run", "error": PlanError, "remedy": _ANEW}
+        rows = read(list[dict[str, Any]], values.get("edits"), **strictly)
+        bare = read(cls, {**values, "edits": []}, **strictly)
+        return replace(bare, edits=tuple(build_edit(row) for row in rows))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,28 +140,14 @@ class Plan:
         unique = {spec.key: spec for specs in self.arms.values() for spec in specs}
         return tuple(sorted(unique.values(), key=lambda spec: bool(spec.edits)))
 
-    def to_json(self) -> dict[str, Any]:
-        """The plan as JSON data."""
-        return {"arms": {name: [spec.to_json() for spec in specs] for name, specs in self.arms.items()}}
-
-    @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Plan:
-        """Read what `to_json` wrote; PlanError where it is something else."""
-        if set(values) != {"arms"}:
-            raise PlanError('A plan is {"arms": {...}}; write it with Plan.to_json().')
-        arms = {name: tuple(RunSpec.from_json(spec) for spec in specs) for name, specs in values["arms"].items()}
-        return cls(arms=MappingProxyType(arms))
-
 
 def plan(
-    book: ArmBook,
+    arms: Mapping[str, Arm],
     mixtures: Sequence[Mixture],
     model: SAMAudio,
     *,
-    arms: Iterable[str] | None = None,
-    seeds: Sequence[int] | None = None,
+    seeds: Sequence[int],
     metrics: Sequence[str] = DEFAULT_METRICS,
-    excerpt_s: float | None = None,
     baseline: str = "baseline",
 ) -> Plan:
     """Plan every arm on every mixture with every seed.
@@ -179,48 +156,38 @@ def plan(
 
     Parameters
     ----------
-    book
-        The claims file.
+    arms
+        By name, such as those of the claims file.
     mixtures
         At any rate; a run brings them to the model's.
     model
         On the device and in the type in which it will run.
-    arms
-        Names; all of the book when None.
     seeds
-        Of the noise; the book's when None.
+        Of the noise.
     metrics
         Names of ``sam_lsac.metrics.METRICS``.
-    excerpt_s
-        Separate ``mixture.excerpt(duration_s=excerpt_s)``, in seconds; the mixture as it is when None.
     baseline
-        Arm that others are compared with.
+        Arm that others are compared with; where ``arms`` lacks it, no entropy is recorded.
 
     Raises
     ------
     PlanError
-        If an arm is unknown or does not fit the model, two mixtures have one name, or a list is empty or repeats
-        itself.
+        If an arm does not fit the model, two mixtures have one name, or a list is empty or repeats itself.
     """
-    names = tuple(book.arms) if arms is None else tuple(dict.fromkeys(arms))
-    seeds = book.settings.seeds if seeds is None else tuple(seeds)
-    _check_lists(mixtures, seeds=seeds, metrics=metrics, excerpt_s=excerpt_s)
-    for name in names:
-        if name not in book.arms:
-            raise PlanError(f"There is no arm {name!r}; the claims file has {', '.join(book.arms)}.")
-    resolved = [resolve_arm(book.arms[name], model) for name in names]
-    plain = resolve_arm(book.arms[baseline], model) if baseline in book.arms else None
+    _check_lists(mixtures, arms=arms, seeds=seeds, metrics=metrics)
+    resolved = {name: resolve_arm(arm, model) for name, arm in arms.items()}
     common: dict[str, Any] = {
         "checkpoint": checkpoint_digest(model),
         "dtype": str(model.proj.weight.dtype).removeprefix("torch."),
         "device": model.proj.weight.device.type,
         "code": code_version(),
         "metrics": tuple(metrics),
-        "excerpt_s": None if excerpt_s is None else float(excerpt_s),
     }
-    described = [_describe(mixture, excerpt_s) for mixture in mixtures]
-    shared = [one | {"seed": int(seed)} | common for one in described for seed in seeds]
-    planned = {arm.name: tuple(RunSpec(**one, **_condition(arm, plain)) for one in shared) for arm in resolved}
+    shared = [_describe(mixture) | {"seed": int(seed)} | common for mixture in mixtures for seed in seeds]
+    plain = resolved.get(baseline)
+    planned = {
+        name: tuple(RunSpec(**one, **_condition(arm, plain)) for one in shared) for name, arm in resolved.items()
+    }
     return Plan(arms=MappingProxyType(planned))
 
 
@@ -228,7 +195,7 @@ def code_version() -> str:
     """SHA-256 in hex over the source of the modules that decide what a run computes."""
     package = Path(__file__).resolve().parents[1]
     total = hashlib.sha256()
-    for part in _NUMERICAL:
+    for part in NUMERICAL:
         path = package / part
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             content = hashlib.sha256(file.read_bytes()).hexdigest()
@@ -247,38 +214,28 @@ def checkpoint_digest(model: SAMAudio) -> str:
     return total.hexdigest()
 
 
-def excerpt_of(mixture: Mixture, excerpt_s: float | None) -> Mixture:
-    """What of a mixture is separated."""
-    return mixture if excerpt_s is None else mixture.excerpt(duration_s=excerpt_s)
-
-
-def _describe(mixture: Mixture, excerpt_s: float | None) -> dict[str, Any]:
+def _describe(mixture: Mixture) -> dict[str, Any]:
     return {
         "mixture": mixture.id,
         "tier": mixture.tier,
         "group": mixture.group,
-        "mixture_digest": excerpt_of(mixture, excerpt_s).digest,
+        "mixture_digest": mixture.digest,
     }
 
 
 def _condition(arm: ResolvedArm, baseline: ResolvedArm | None) -> dict[str, Any]:
     """What the arm adds to a run, and what is recorded beside it."""
-    edits = tuple(describe_edit(edit) for edit in arm.edits)
-    same = baseline is not None and (arm.solver, arm.edits, arm.text, arm.spans) == (
-        baseline.solver,
-        baseline.edits,
-        baseline.text,
-        baseline.spans,
-    )
+    same = baseline is not None and replace(arm, name=baseline.name) == baseline
     record = (("entropy",) if same else ()) + (("block_ratio",) if arm.spans else ())
-    return {"solver": arm.solver.name, "edits": edits, "text": arm.text, "spans": arm.spans, "record": record}
+    return {"solver": arm.solver.text, "edits": arm.edits, "text": arm.text, "spans": arm.spans, "record": record}
 
 
 def _check_lists(
-    mixtures: Sequence[Mixture], *, seeds: Sequence[int], metrics: Sequence[str], excerpt_s: float | None
+    mixtures: Sequence[Mixture], *, arms: Mapping[str, Arm], seeds: Sequence[int], metrics: Sequence[str]
 ) -> None:
     named: dict[str, list[Any]] = {
         "mixture": [mixture.id for mixture in mixtures],
+        "arm": list(arms),
         "seed": list(seeds),
         "metric": list(metrics),
     }
@@ -288,10 +245,10 @@ def _check_lists(
         if twice := [value for value in values if values.count(value) > 1]:
             raise PlanError(f"The {what} {twice[0]!r} is there twice; give each its own.")
     for seed in seeds:
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-            raise PlanError(f"A seed is a whole number from 0 to 2 ** 63 - 1, not {seed!r}; give one such as 0.")
+        try:
+            check_seed(seed)
+        except InputError as error:
+            raise PlanError(str(error)) from error
     for metric in metrics:
         if metric not in METRICS:
-            raise PlanError(f"There is no metric {metric!r}; choose from {', '.join(METRICS)}.")
-    if excerpt_s is not None and not 0 < excerpt_s < float("inf"):
-        raise PlanError(f"An excerpt of {excerpt_s} s cannot be; give a positive length, or None for the whole.")
+            raise PlanError(f"{unknown('metric', metric, METRICS)}.")

@@ -1,14 +1,13 @@
 """The run store on disk: one SQLite row per run, and wherever asked for its waves and latents as side files.
 
 The database is in WAL mode: readers and one writer at a time do not disturb each other, and what was committed
-survives ``kill -9``. A side file is named by the SHA-256 of its content, written under a temporary name in the same
-folder, synced and renamed before the row that names it is committed.
+survives ``kill -9``. A side file is whole before the row that names it is committed. Every row carries a digest of all
+that was written with it, scores and names of side files included, and is held against it when it is read.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 import os
@@ -20,23 +19,23 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
 from numpy.typing import NDArray
 
 from sam_lsac.errors import StoreError
 from sam_lsac.metrics import Score
 from sam_lsac.runs.plan import RunSpec
+from sam_lsac.runs.side_files import SideFiles
 from sam_lsac.runs.store import ReadOnlyStore, RunResult, Store
 
 __all__ = ["SQLiteStore", "open_store"]
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x4C534143  # "LSAC"
 BUSY_S = 60.0
 _SCHEMA = (
     """CREATE TABLE runs (
         key TEXT PRIMARY KEY, spec TEXT NOT NULL, noise_digest TEXT, hits TEXT NOT NULL, probes TEXT NOT NULL,
-        wall_s REAL NOT NULL, environment TEXT NOT NULL, finished TEXT NOT NULL)""",
+        wall_s REAL NOT NULL, environment TEXT NOT NULL, finished TEXT NOT NULL, digest TEXT NOT NULL)""",
     """CREATE TABLE scores (
         run TEXT NOT NULL REFERENCES runs(key), metric TEXT NOT NULL, value REAL, reason TEXT,
         PRIMARY KEY (run, metric), CHECK ((value IS NULL) = (reason IS NOT NULL)))""",
@@ -45,6 +44,12 @@ _SCHEMA = (
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
+_SELECT_RUNS = """SELECT key, spec, noise_digest, hits, probes, wall_s, environment, finished, digest FROM runs
+    WHERE key IN (SELECT value FROM json_each(?))"""
+_SELECT_SCORES = "SELECT run, metric, value, reason FROM scores WHERE run IN (SELECT value FROM json_each(?))"
+_SELECT_FILES = "SELECT run, name, sha256 FROM files WHERE run IN (SELECT value FROM json_each(?))"
+_SELECT_STRAYS = """SELECT run FROM (SELECT run FROM scores UNION SELECT run FROM files)
+    WHERE run NOT IN (SELECT key FROM runs)"""
 
 
 class SQLiteStore(Store):
@@ -66,7 +71,8 @@ class SQLiteStore(Store):
     def __init__(self, path: Path | str, *, read_only: bool = False) -> None:
         self.path = Path(path)
         self.location = str(path)
-        self._files = self.path.with_name(f"{self.path.name}.files")
+        self._files = SideFiles(self.path.with_name(f"{self.path.name}.files"))
+        self._is_verified = False
         if read_only and not self.path.is_file():
             raise StoreError(f"There is no run store at {path}; compute it first, without --replay.")
         with self._translated():
@@ -76,31 +82,27 @@ class SQLiteStore(Store):
             except BaseException:
                 self._db.close()
                 raise
+        if not read_only:
+            self._files.sweep()
 
     def keys(self) -> set[str]:
-        """Keys of all runs that are there."""
+        """Keys of all runs that are there; the first call reads them all, and raises StoreError for a damaged one."""
         with self._translated():
-            return {key for (key,) in self._db.execute("SELECT key FROM runs")}
+            present = {key for (key,) in self._db.execute("SELECT key FROM runs")}
+            if not self._is_verified:
+                self._verify(present)
+                self._is_verified = True
+        return present
 
     def get(self, keys: Collection[str]) -> dict[str, RunResult]:
         """The results of those of the keys that are there; StoreError where a row is damaged."""
-        wanted = set(keys)
         with self._translated():
-            self._db.execute("BEGIN")  # both tables as of one moment
-            try:
-                runs = self._db.execute("SELECT key, spec, noise_digest, hits, probes, wall_s, environment FROM runs")
-                rows = {row[0]: row for row in runs if row[0] in wanted}
-                scores: dict[str, dict[str, Score]] = {key: {} for key in rows}
-                for run, metric, value, reason in self._db.execute("SELECT run, metric, value, reason FROM scores"):
-                    if run in scores:
-                        scores[run][metric] = Score(math.nan if value is None else value, reason)
-            finally:
-                self._db.execute("COMMIT")
-        return {key: self._result(row, scores[key]) for key, row in rows.items()}
+            stored = self._read(keys)
+        return {key: self._result(row, scores) for key, (row, scores) in stored.items()}
 
     def put(self, results: Sequence[RunResult]) -> None:
         """Keep results in one transaction, after their side files are on the disk."""
-        digests = [{name: self._write(array) for name, array in one.arrays.items()} for one in results]
+        digests = [{name: self._files.write(array) for name, array in one.arrays.items()} for one in results]
         with self._translated():
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -117,15 +119,7 @@ class SQLiteStore(Store):
             row = self._db.execute("SELECT sha256 FROM files WHERE run = ? AND name = ?", (key, name)).fetchone()
         if row is None:
             return None
-        path = self._files / f"{row[0]}.npy"
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise StoreError(f"{path} cannot be read; restore it, or compute into a new store.") from error
-        if hashlib.sha256(content).hexdigest() != row[0]:
-            raise StoreError(f"{path} is damaged: its content is not what its name says; restore it, or delete it.")
-        array: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
-        return array
+        return self._files.read(row[0])
 
     def close(self) -> None:
         """Close the database."""
@@ -172,21 +166,55 @@ class SQLiteStore(Store):
             one.noise_digest,
             json.dumps(dict(one.hits), sort_keys=True),
             json.dumps(_without_nan(one.probes)),
-            one.wall_s,
+            float(one.wall_s),
             json.dumps(dict(one.environment), sort_keys=True),
             datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        done = self._db.execute("INSERT INTO runs VALUES (?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING", row)
+        # SQLite keeps no sign of zero, so that the digest must not see one
+        scores = [(name, None if one.reason else one.value + 0.0, one.reason) for name, one in one.scores.items()]
+        digest = _digest(row, scores, list(files.items()))
+        done = self._db.execute("INSERT INTO runs VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING", (*row, digest))
         if not done.rowcount:
             return
-        scores = [
-            (key, name, None if score.reason else score.value, score.reason) for name, score in one.scores.items()
-        ]
-        self._db.executemany("INSERT INTO scores VALUES (?,?,?,?)", scores)
+        self._db.executemany("INSERT INTO scores VALUES (?,?,?,?)", [(key, *score) for score in scores])
         self._db.executemany("INSERT INTO files VALUES (?,?,?)", [(key, *item) for item in files.items()])
 
+    def _read(self, keys: Collection[str]) -> dict[str, tuple[tuple[Any, ...], dict[str, Score]]]:
+        """The rows of those of the keys that are there, with their scores, each held against its digest."""
+        wanted = (json.dumps(list(keys)),)
+        scores: dict[str, list[Any]] = {}
+        files: dict[str, list[Any]] = {}
+        found = {}
+        self._db.execute("BEGIN")  # all tables as of one moment
+        try:
+            for key, *score in self._db.execute(_SELECT_SCORES, wanted):
+                scores.setdefault(key, []).append(score)
+            for key, *item in self._db.execute(_SELECT_FILES, wanted):
+                files.setdefault(key, []).append(item)
+            for *row, digest in self._db.execute(_SELECT_RUNS, wanted):
+                key = row[0]
+                if _digest(row, scores.get(key, []), files.get(key, [])) != digest:
+                    raise self._damaged(key, "it is not what was written")
+                given = {name: Score(math.nan if value is None else value, why) for name, value, why in scores[key]}
+                found[key] = (tuple(row), given)
+        finally:
+            self._db.execute("COMMIT")
+        return found
+
+    def _verify(self, present: set[str]) -> None:
+        """Raise for a row that is not what was written, and for what is left of one whose key was damaged."""
+        if lost := present - set(self._read(present)):
+            raise self._damaged(min(lost), "its key is there and its row is not")
+        if stray := self._db.execute(_SELECT_STRAYS).fetchone():
+            raise self._damaged(stray[0], "its scores or side files are there and its row is not")
+
+    def _damaged(self, key: str, reason: object) -> StoreError:
+        return StoreError(
+            f"Run {key} in {self.location} is damaged ({reason}); restore the file, or move it away and compute anew."
+        )
+
     def _result(self, row: tuple[Any, ...], scores: dict[str, Score]) -> RunResult:
-        key, spec_text, noise_digest, hits, probes, wall_s, environment = row
+        key, spec_text, noise_digest, hits, probes, wall_s, environment, *_ = row
         try:
             spec = RunSpec.from_json(json.loads(spec_text))
             if spec.key != key or set(scores) != set(spec.metrics):
@@ -201,33 +229,7 @@ class SQLiteStore(Store):
                 environment=json.loads(environment),
             )
         except (ValueError, TypeError) as error:
-            raise StoreError(
-                f"Run {key} in {self.location} is damaged ({error}); delete it and compute anew."
-            ) from error
-
-    def _write(self, array: NDArray[Any]) -> str:
-        """Write a side file and return the digest that names it."""
-        buffer = io.BytesIO()
-        np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
-        content = buffer.getvalue()
-        digest = hashlib.sha256(content).hexdigest()
-        final = self._files / f"{digest}.npy"
-        if final.exists():  # renamed only once it was whole
-            return digest
-        try:
-            self._files.mkdir(exist_ok=True)
-            temporary = self._files / f".{digest}.{os.getpid()}.tmp"
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.replace(final)
-            _sync_folder(self._files)
-        except OSError as error:
-            raise StoreError(
-                f"{final} cannot be written ({error}); free some space or choose another store."
-            ) from error
-        return digest
+            raise self._damaged(key, error) from error
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -236,6 +238,8 @@ class SQLiteStore(Store):
         except sqlite3.OperationalError as error:
             if "locked" in str(error):
                 remedy = "another process is writing; wait for it"
+            elif "decode" in str(error):
+                remedy = "it is damaged; restore the file, or move it away and compute anew"
             else:
                 remedy = "check that the folder exists, is writable and has space, or name another store"
             raise StoreError(f"{self.location}: {error}; {remedy}.") from error
@@ -256,14 +260,10 @@ def open_store(path: Path | str, *, replay: bool = False) -> Store:
     return ReadOnlyStore(SQLiteStore(path, read_only=True)) if replay else SQLiteStore(path)
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last; Windows cannot open folders and needs no such thing."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+def _digest(row: Sequence[Any], scores: Sequence[Sequence[Any]], files: Sequence[Sequence[str]]) -> str:
+    """SHA-256 in hex of all that a run's rows hold, in whatever order the tables give them."""
+    content = [list(row), *(sorted((list(one) for one in table), key=repr) for table in (scores, files))]
+    return hashlib.sha256(json.dumps(content, default=repr).encode()).hexdigest()  # damage can make bytes of text
 
 
 def _without_nan(value: Any) -> Any:

@@ -7,14 +7,14 @@ NaN is an `InputError`, because the one place that drops a pair, and counts it, 
 module         subject
 =============  =========================================================================================
 paired         t-test, Cohen's d_z with its exact interval, equivalence (TOST), magnitude of d
-families       Bonferroni and Holm over a stated family
+families       Bonferroni over a stated family
 resampling     bootstrap intervals of a mean, a ratio and a clustered rank correlation
 groups         do several layers differ (Friedman), do two groups differ (Welch)
 power          power of the paired t-test and the effect that a sample can show
 =============  =========================================================================================
 """
 
-from sam_lsac.statistics.families import bonferroni, holm
+from sam_lsac.statistics.families import bonferroni
 from sam_lsac.statistics.groups import friedman, welch
 from sam_lsac.statistics.paired import Equivalence, PairedTest, cohen_label, equivalence, paired_test
 from sam_lsac.statistics.power import detectable_effect, paired_power, pairs_needed
@@ -29,7 +29,6 @@ __all__ = [
     "detectable_effect",
     "equivalence",
     "friedman",
-    "holm",
     "mean_interval",
     "paired_power",
     "paired_test",

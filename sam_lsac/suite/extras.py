@@ -13,6 +13,7 @@ from sam_lsac.claims import Arm, Book
 from sam_lsac.costs import speed_limit
 from sam_lsac.errors import ModelError
 from sam_lsac.interventions import Attachment, Record, Recording
+from sam_lsac.metrics import column
 from sam_lsac.mixtures import Mixture
 from sam_lsac.model import SAMAudio
 from sam_lsac.report import AttentionMap, Extras, NoiseFloor, Player
@@ -22,22 +23,14 @@ from sam_lsac.separate import solve_batch
 
 __all__ = ["Shown", "first_of_each_tier", "freezing_arms"]
 
-#: Sounds: how many mixtures of each tier, and which arms.
-PLAYED_PER_TIER = 2
-PLAYED_ARMS = ("baseline", "lsac-balanced", "naive-12")
-#: Heat maps: the paper's layers, in the middle of the solve; the arms are the columns of the figure.
-MAP_LAYERS = (1, 6, 9)
-MAP_STEP = 8
-MAP_ARMS = {"before": "baseline-spans", "hijacked": "gate-open", "shuffled": "gate-open-shuffled"}
-#: Freeze curves: every class and every single layer, frozen at these steps.
-GRID_STEPS = (2, 4, 8, 12)
+#: The paper's prompt is not stated; its count of FLOPs hardly depends on it.
 PAPER_TOKENS = 4
 
 
 def freezing_arms(book: Book, model: SAMAudio) -> dict[str, Arm]:
     """The grid of freezes: each class of layers and each single layer, frozen at each of some steps.
 
-    These arms judge no claim; they draw the paper's freeze curves.
+    These arms judge no claim; they draw the curves of freezing. The book's views name the steps.
     """
     try:
         classes = layer_classes(model).as_dict()
@@ -48,11 +41,11 @@ def freezing_arms(book: Book, model: SAMAudio) -> dict[str, Arm]:
     return {
         f"freezing/{name}/{step}": Arm(
             name=f"freezing/{name}/{step}",
-            solver=book.arms["baseline"].solver,
+            solver=book.arms[book.views.reference].solver,
             edits=({"kind": "FreezeSelfAttention", "layers": layers, "step": step},),
         )
         for name, layers in series.items()
-        for step in GRID_STEPS
+        for step in book.views.freezing.steps
     }
 
 
@@ -84,14 +77,15 @@ class Shown:
 
     def __init__(self, book: Book, model: SAMAudio, mixtures: Sequence[Mixture], planned: Plan) -> None:
         self._book = book
+        self._views = book.views
         self._model = model
         self._mixtures = mixtures
-        self._played = first_of_each_tier(mixtures, PLAYED_PER_TIER)
+        self._played = first_of_each_tier(mixtures, book.views.sounds.per_tier)
         self._plan = planned
 
     def is_kept(self, spec: RunSpec) -> bool:
         """Whether a run's wave and latents are to be stored."""
-        played = {one.key for arm in PLAYED_ARMS for one in self._plan.arms.get(arm, ())}
+        played = {one.key for arm in self._views.sounds.arms for one in self._plan.arms.get(arm, ())}
         return spec.mixture in {mixture.id for mixture in self._played} and spec.key in played
 
     def extras(self, store: Store, *, replay: bool) -> Extras:
@@ -113,7 +107,7 @@ class Shown:
     def _entropy(self, store: Store) -> dict[str, NDArray[np.float64]]:
         """Mean entropy of the baseline [layers, steps] by tier."""
         found: dict[str, list[NDArray[np.float64]]] = {}
-        specs = self._plan.arms["baseline"]
+        specs = self._plan.arms.get(self._views.reference, ())
         results = store.get({spec.key for spec in specs})
         for spec in specs:
             if "entropy" in results[spec.key].probes:
@@ -126,12 +120,12 @@ class Shown:
             heard = mixture.at(self._model.sample_rate)
             tracks = {"mixture": heard.wave, "target": heard.target}
             notes = {}
-            for arm in PLAYED_ARMS:
+            for arm in self._views.sounds.arms:
                 spec = self._run(arm, mixture)
                 wave = None if spec is None else store.array(spec.key, "target")
                 if spec is not None and wave is not None:
                     tracks[arm] = wave
-                    notes[arm] = f"SI-SNR {store.get({spec.key})[spec.key].scores['si_snr'].value:.1f} dB"
+                    notes[arm] = self._note(store, spec)
             yield Player(
                 mixture=mixture.id,
                 tier=mixture.tier,
@@ -141,9 +135,17 @@ class Shown:
                 notes=notes,
             )
 
+    def _note(self, store: Store, spec: RunSpec) -> str:
+        """What stands under a sound: its score by the book's metric."""
+        score = store.get({spec.key})[spec.key].scores.get(self._views.metric)
+        if score is None or score.reason:
+            return ""
+        shown = column(self._views.metric)
+        return f"{shown.label} {shown.text(score.value)}"
+
     def _noise_floor(self, store: Store) -> tuple[NoiseFloor, ...]:
         """How far two decodes of the played baselines' latents differ."""
-        pairs = [(mixture, self._run("baseline", mixture)) for mixture in self._played]
+        pairs = [(mixture, self._run(self._views.reference, mixture)) for mixture in self._played]
         kept = [(mixture, store.array(spec.key, "latents")) for mixture, spec in pairs if spec is not None]
         usable = [(mixture, latents) for mixture, latents in kept if latents is not None]
         if not usable:
@@ -158,40 +160,42 @@ class Shown:
 
     def _maps(self) -> Iterator[AttentionMap]:
         """Head-averaged self-attention of one mixture under the gate's arms."""
-        if any(arm not in self._plan.arms for arm in MAP_ARMS.values()):
+        wanted = self._views.maps
+        if not wanted.arms or any(arm not in self._plan.arms for arm in wanted.arms.values()):
             return
-        arms = {name: resolve_arm(self._book.arms[arm], self._model) for name, arm in MAP_ARMS.items()}
+        arms = {name: resolve_arm(self._book.arms[arm], self._model) for name, arm in wanted.arms.items()}
         mixture = self._mapped()
         if mixture is None:
             return
         heard = mixture.at(self._model.sample_rate)
-        layers = tuple(layer for layer in MAP_LAYERS if layer < self._model.config.transformer.n_layers)
-        seed = self._plan.arms[MAP_ARMS["before"]][0].seed
+        layers = tuple(layer for layer in wanted.layers if layer < self._model.config.transformer.n_layers)
+        seed = self._plan.arms[next(iter(wanted.arms.values()))][0].seed
         batch = Batch(self._model, [heard], [seed])
         span = self._active_frames(heard, batch.noise.size(1))
         for name, arm in arms.items():
             left: list[Attachment] = []
             solve_batch(
                 self._model,
-                batch.conditions(text=arm.text, spans=True),
+                batch.conditions(text=arm.text, spans=arm.spans),
                 batch.noise,
                 solver=arm.solver,
-                edits=[*arm.edits, Record(entropy=False, maps=tuple((layer, MAP_STEP) for layer in layers))],
+                edits=[*arm.edits, Record(entropy=False, maps=tuple((layer, wanted.step) for layer in layers))],
                 on_leave=left.append,
             )
             recorded = next(one for one in left[0].outcomes if isinstance(one, Recording))
             for layer in layers:
-                weights = recorded.maps[layer, MAP_STEP][0].float().numpy()
+                weights = recorded.maps[layer, wanted.step][0].float().numpy()
                 yield AttentionMap(
-                    mixture=mixture.id, layer=layer, step=MAP_STEP, condition=name, weights=weights, span=span
+                    mixture=mixture.id, layer=layer, step=wanted.step, condition=name, weights=weights, span=span
                 )
 
     def _mapped(self) -> Mixture | None:
-        """The first mixture whose spans can be shuffled."""
-        specs = {spec.mixture: spec for spec in self._plan.arms[MAP_ARMS["shuffled"]]}
+        """The first mixture that every arm of the maps can use: one whose spans can be shuffled, for example."""
+        arms = self._views.maps.arms.values()
         for mixture in self._mixtures:
+            specs = [self._run(arm, mixture) for arm in arms]
             at_rate = mixture.at(self._model.sample_rate)
-            if mixture.id in specs and unusable(specs[mixture.id], at_rate, self._model) is None:
+            if all(spec is not None and unusable(spec, at_rate, self._model) is None for spec in specs):
                 return mixture
         return None
 

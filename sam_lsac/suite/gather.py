@@ -1,234 +1,330 @@
-"""From options and claim ids to verdicts: compute the runs that are missing, then judge."""
+"""From options and cases to evidence: load and check everything, compute the runs that are missing, then judge."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import torch
-from tqdm import tqdm
-
-from sam_lsac.claims import Arm, ArmCost, Book, Context, Ledger, Verdict, judge, load_claims
+from sam_lsac.claims import Arm, ArmCost, Book, Context, Ledger, Verdict, judge, judge_case, load_claims
 from sam_lsac.claims.collect import ledger
+from sam_lsac.claims.judge import not_applicable
 from sam_lsac.costs import arm_cost, count_flops
 from sam_lsac.errors import InputError
+from sam_lsac.metrics import DEFAULT_METRICS, METRICS
 from sam_lsac.mixtures import Mixture, load_mixtures
 from sam_lsac.model import SAMAudio, load_model
 from sam_lsac.report import Extras, Report, build_report, environment
-from sam_lsac.runs import Plan, entropy_rates, execute, open_store, plan, resolve_arm
+from sam_lsac.runs import Plan, Progress, entropy_rates, execute, open_store, plan, resolve_arm
 from sam_lsac.solver import parse_solver
+from sam_lsac.suite.cases import Case, arms_by_tier, tiers_of
 from sam_lsac.suite.extras import Shown, first_of_each_tier, freezing_arms
+from sam_lsac.suite.options import Options, check_options, near
 
-__all__ = ["Evidence", "Options", "gather", "prepare"]
+__all__ = ["Evidence", "Prepared", "compute", "n_stored", "prepare"]
 
 #: The embedded checkpoint hears a fixed excerpt of each cached mixture; any other model hears the whole.
 EMBEDDED_SECONDS = 2.0
 #: The paper's count of SAM-Audio-Small is for ten seconds of audio; its prompt is not stated.
 PAPER_SECONDS = 10.0
 PAPER_TOKENS = 4
-#: The grid of freezes has many arms and judges nothing, so it takes fewer mixtures of each tier.
-GRID_PER_TIER = 6
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What to judge, on what, and where runs are kept; made by `prepare`.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Prepared:
+    """Everything that a selection needs, loaded and checked; nothing is computed or written yet.
+
+    Parameters
+    ----------
+    options
+        As given.
+    book
+        The claims file.
+    cases
+        The selection.
+    model
+        On its device.
+    mixtures
+        Of the tiers of the selection, at the model's rate.
+    plan
+        The runs that the selection needs.
+    context
+        What is known of the checkpoint without a run.
+    grid
+        Arms that judge nothing and draw the curves of freezing.
+    n_missing
+        Runs of the plan that the store does not have.
+    """
+
+    options: Options
+    book: Book
+    cases: tuple[Case, ...]
+    model: SAMAudio
+    mixtures: Sequence[Mixture]
+    plan: Plan
+    context: Context
+    grid: Mapping[str, Arm]
+    n_missing: int
+
+    @property
+    def n_runs(self) -> int:
+        """Runs of the plan, each once."""
+        return len(self.plan.runs)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Of the noise."""
+        return _seeds(self.options, self.book)
+
+    def header(self) -> tuple[str, ...]:
+        """What is about to be judged, on what, and how much of it is there."""
+        tiers = [mixture.tier for mixture in self.mixtures]
+        counts = ", ".join(f"{tiers.count(tier)} {tier}" for tier in dict.fromkeys(tiers)) or "none"
+        weight = self.model.proj.weight
+        dtype = str(weight.dtype).removeprefix("torch.")
+        seeds = ", ".join(str(seed) for seed in self.seeds)
+        there = f"{self.n_runs - self.n_missing} of {self.n_runs} runs there, {self.n_missing} missing"
+        return (
+            f"model: {self.model.name} ({str(self.model.checkpoint_digest)[:12]}), {self.options.device}, {dtype}",
+            f"mixtures: {counts}; seeds: {seeds}; cases: {len(self.cases)} of {near(self.options.claims)}",
+            f"store: {near(self.options.store)}, {there if self.n_runs else 'no run is needed'}",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Evidence:
+    """Runs of a model, as the claims see them.
 
     Parameters
     ----------
     book
         The claims file.
-    model
-        Loaded.
+    ledger
+        Scores of the runs.
+    context
+        What is known of the checkpoint besides.
     device
-        Where it is.
-    mixtures
-        Loaded, at most at the model's rate.
-    store
-        The run store's file.
-    replay
-        Never compute; a missing run is an error.
-    seeds
-        Of the noise.
+        Where the model is.
+    grid
+        Arms of the ledger that the book does not have.
+    extras
+        What the report shows beside the verdicts.
     """
-
-    book: Book
-    model: SAMAudio
-    device: str
-    mixtures: Sequence[Mixture]
-    store: Path
-    replay: bool
-    seeds: tuple[int, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """Runs of a model, as the claims see them."""
 
     book: Book
     ledger: Ledger
     context: Context
-    extras: Extras
-    grid: Mapping[str, Arm]
     device: str
+    grid: Mapping[str, Arm]
+    extras: Extras
 
-    def verdict(self, claim_id: str) -> Verdict:
-        """Judge one claim."""
-        return judge(self.book[claim_id], self.ledger, self.context)
+    def verdict(self, case: Case) -> Verdict:
+        """Judge one case."""
+        return judge_case(self.book[case.claim_id], case.tier, self.ledger, self.context)
 
-    def report(self, claim_ids: Iterable[str]) -> Report:
-        """Gather the verdicts of these claims with everything that a reader needs beside them."""
-        verdicts = [self.verdict(claim_id) for claim_id in claim_ids]
+    def known_refutation(self, case: Case) -> str | None:
+        """Why a case is known to be refuted on this checkpoint, or None."""
+        return self.book[case.claim_id].known_refutation(self.context, case.tier)
+
+    def report(self, cases: Sequence[Case]) -> Report:
+        """Judge the claims of a selection, each over its selected tiers, and add what a reader needs beside them."""
+        verdicts = [
+            judge(self.book[claim_id], self.ledger, self.context, tiers=tiers)
+            for claim_id, tiers in tiers_of(self.book, cases).items()
+        ]
         seen = environment(self.context, self.ledger, device=self.device)
         return build_report(
             self.book, verdicts, self.ledger, self.context, environment=seen, arms=self.grid, extras=self.extras
         )
 
 
-class _Gathering:
-    """The parts of the evidence, each made once."""
-
-    def __init__(self, options: Options, claim_ids: Sequence[str]) -> None:
-        self.options = options
-        self.book = book = options.book
-        self.model = options.model
-        self.mixtures = options.mixtures
-        claims = [book[claim_id] for claim_id in claim_ids]
-        named = [arm for claim in claims for arm in (*claim.baselines, *claim.arms, *claim.rivals, *claim.controls)]
-        self.arms = tuple(dict.fromkeys(["baseline", *named]))
-
-    @cached_property
-    def grid(self) -> Mapping[str, Arm]:
-        """The grid of freezes, where claims about freezing were asked for."""
-        freezes = any(edit["kind"] == "FreezeSelfAttention" for arm in self.arms for edit in self.book.arms[arm].edits)
-        return freezing_arms(self.book, self.model) if freezes else {}
-
-    @cached_property
-    def plan(self) -> Plan:
-        seeds = self.options.seeds
-        planned = plan(self.book, self.mixtures, self.model, arms=self.arms, seeds=seeds)
-        if not self.grid:
-            return planned
-        few = first_of_each_tier(self.mixtures, GRID_PER_TIER)
-        grid = plan(replace(self.book, arms=self.grid), few, self.model, seeds=seeds)
-        return Plan(arms={**planned.arms, **grid.arms})
-
-    @cached_property
-    def n_tokens(self) -> int:
-        """Median length of the prompts, for costs."""
-        if self.model.text_encoder is None:
-            raise InputError(
-                f"{self.model.name} has no text encoder, so no prompt can be given; load a whole checkpoint."
-            )
-        _, mask = self.model.text_encoder([mixture.prompt for mixture in self.mixtures])
-        return int(mask.sum(dim=1).median())
-
-    def run(self) -> Evidence:
-        with open_store(self.options.store, replay=self.options.replay) as store:
-            missing = len(store.missing(self.plan))
-            shown = Shown(self.book, self.model, self.mixtures, self.plan)
-            with tqdm(total=missing, unit="run", desc="computing", disable=not missing) as bar:
-                execute(self.plan, self.model, self.mixtures, store, progress=bar.update, keep=shown.is_kept)
-            scores = ledger(store, self.plan)
-            rates = entropy_rates(store, self.plan)
-            extras = shown.extras(store, replay=self.options.replay)
-        return Evidence(
-            book=self.book,
-            ledger=scores,
-            context=self._context(rates),
-            extras=extras,
-            grid=self.grid,
-            device=self.options.device,
-        )
-
-    def _context(self, rates: Mapping[str, tuple[float, ...]]) -> Context:
-        model = self.model
-        small = count_flops("small", seconds=PAPER_SECONDS, text_tokens=PAPER_TOKENS)
-        sizes = model.config.transformer
-        return Context(
-            checkpoint=str(model.name),
-            digest=str(model.checkpoint_digest),
-            n_layers=sizes.n_layers,
-            is_small=sizes.n_layers == 12 and sizes.dim == 1536,
-            costs={arm: self._cost(arm) for arm in self.arms},
-            gate=float(model.embed_anchors.gate.detach()),
-            flops_per_evaluation=small.total,
-            self_attention_flops_per_evaluation=small.self_attention,
-            entropy_rates=rates or None,
-        )
-
-    def _cost(self, name: str) -> ArmCost:
-        arm = resolve_arm(self.book.arms[name], self.model)
-        cost = arm_cost(
-            name,
-            self.model,
-            arm.solver,
-            edits=arm.edits,
-            baseline_solver=parse_solver(self.book.arms["baseline"].solver),
-            seconds=self.mixtures[0].duration_s,
-            text_tokens=self.n_tokens if arm.text else 0,
-        )
-        return ArmCost(**asdict(cost))
-
-
-def gather(options: Options, claim_ids: Sequence[str]) -> Evidence:
-    """Compute what the claims need and the store lacks, and collect it.
-
-    Raises
-    ------
-    SamLsacError
-        If the store cannot be used; on ``replay``, if a run is missing.
-    """
-    return _Gathering(options, claim_ids).run()
-
-
-def prepare(  # one keyword for each option of the command line
-    claims: Path,
-    *,
-    model: str,
-    device: str,
-    mixtures: str,
-    per_tier: int,
-    seeds: str | None,
-    store: Path,
-    replay: bool,
-) -> Options:
+def prepare(options: Options, cases: Sequence[Case], *, book: Book | None = None) -> Prepared:
     """Load and check everything that can be wrong before anything runs.
 
+    Parameters
+    ----------
+    options
+        As given.
+    cases
+        What is to be judged.
+    book
+        The claims file where it is loaded already.
+
     Raises
     ------
     SamLsacError
-        If the model, device, mixtures, seeds or claims file cannot be used; the sentence says what to do.
+        If an option, the claims file, the checkpoint or a mixture cannot be used, an arm does not fit the model, or, on
+        ``replay``, runs are missing; the sentence says what to do.
     """
-    book = load_claims(claims)
-    chosen = book.settings.seeds if seeds is None else _seeds(seeds)
-    _check_device(device)
-    if replay and not store.exists():
-        raise InputError(f"--replay: there is no run store at {store}; run once without --replay.")
-    loaded = load_model(model, device=device)
-    cached = mixtures == "embedded"
-    heard = load_mixtures(
-        mixtures,
-        tiers=book.settings.tiers,
-        per_tier=per_tier,
-        sample_rate=loaded.sample_rate,
-        duration_s=EMBEDDED_SECONDS if cached and loaded.name == "embedded" else None,
+    check_options(options)
+    book = load_claims(options.claims) if book is None else book
+    model = load_model(options.model, device=options.device)
+    context = _context(model)
+    claims = [book[case.claim_id].on(case.tier) for case in cases]
+    claims = [claim for claim in claims if not_applicable(claim, context) is None]  # the others are judged without runs
+    wanted = arms_by_tier(book, claims, baseline=book.views.reference)
+    mixtures = _mixtures(options, model, tiers=tuple(wanted) or book.settings.tiers)
+    named = [arm for claim in claims for arm in (*claim.baselines, *claim.arms, *claim.rivals, *claim.controls)]
+    arms = tuple(dict.fromkeys([book.views.reference, *named]))
+    grid = _grid(book, model, arms)
+    planned = _plan(book, model, mixtures, wanted=wanted, grid=grid, seeds=_seeds(options, book))
+    return Prepared(
+        options=options,
+        book=book,
+        cases=tuple(cases),
+        model=model,
+        mixtures=mixtures,
+        plan=planned,
+        context=replace(context, costs=_costs(book, model, mixtures, arms=arms)),
+        grid=grid,
+        n_missing=_n_missing(options, planned),
     )
-    return Options(book=book, model=loaded, device=device, mixtures=heard, store=store, replay=replay, seeds=chosen)
 
 
-def _check_device(name: str) -> None:
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"--device {name} cannot be used here ({reason}); use cpu, or cuda with CUDA.") from error
+def compute(prepared: Prepared, *, step: Callable[[Progress], object]) -> Evidence:
+    """Compute the runs that are missing, and collect all.
+
+    Parameters
+    ----------
+    prepared
+        What to compute.
+    step
+        Called with what was stored, as soon as it is.
+
+    Raises
+    ------
+    SamLsacError
+        If the store cannot be used, or an edit or a cache does nothing.
+    """
+    options, model, planned = prepared.options, prepared.model, prepared.plan
+    shown = Shown(prepared.book, model, prepared.mixtures, planned)
+    with open_store(options.store, replay=options.replay) as store:
+        execute(planned, model, prepared.mixtures, store, progress=step, keep=shown.is_kept)
+        scores = ledger(store, planned)
+        reference = prepared.book.views.reference
+        rates = entropy_rates(store, planned, arm=reference) if reference in planned.arms else {}
+        extras = shown.extras(store, replay=options.replay)
+    return Evidence(
+        book=prepared.book,
+        ledger=scores,
+        context=replace(prepared.context, entropy_rates=rates or None),
+        device=options.device,
+        grid=prepared.grid,
+        extras=extras,
+    )
 
 
-def _seeds(text: str) -> tuple[int, ...]:
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() for part in parts) or len(set(parts)) < len(parts):
-        raise InputError(f"--seeds {text!r}: give different whole numbers from 0, such as 0,1,2.")
-    return tuple(int(part) for part in parts)
+def n_stored(prepared: Prepared) -> int:
+    """How many runs of the plan the store has by now."""
+    return prepared.n_runs - _n_missing(prepared.options, prepared.plan)
+
+
+def _seeds(options: Options, book: Book) -> tuple[int, ...]:
+    return book.settings.seeds if options.seeds is None else options.seeds
+
+
+def _mixtures(options: Options, model: SAMAudio, *, tiers: Sequence[str]) -> list[Mixture]:
+    """Those of some tiers; of a folder also those that name no tier are looked at, and no claim is about them."""
+    excerpt = options.mixtures == "embedded" and model.name == "embedded"
+    loaded = load_mixtures(
+        options.mixtures,
+        tiers=tiers,
+        per_tier=options.per_tier,
+        sample_rate=model.sample_rate,
+        duration_s=EMBEDDED_SECONDS if excerpt else None,
+    )
+    chosen = [mixture for mixture in loaded if mixture.tier in tiers]
+    if not chosen:
+        raise InputError(
+            f"--mixtures {options.mixtures}: none is of tier {', '.join(tiers)}, which the claims are about; give each "
+            'mixture.json its "tier".'
+        )
+    return chosen
+
+
+def _grid(book: Book, model: SAMAudio, arms: Sequence[str]) -> Mapping[str, Arm]:
+    """The grid of freezes, where claims about freezing were asked for."""
+    freezes = any(edit["kind"] == "FreezeSelfAttention" for arm in arms for edit in book.arms[arm].edits)
+    return freezing_arms(book, model) if freezes else {}
+
+
+def _plan(
+    book: Book,
+    model: SAMAudio,
+    mixtures: Sequence[Mixture],
+    *,
+    wanted: Mapping[str, tuple[str, ...]],
+    grid: Mapping[str, Arm],
+    seeds: Sequence[int],
+) -> Plan:
+    """Plan on each tier's mixtures the arms that are judged there, and the grid on a few.
+
+    Every run has every metric that the book names anywhere, so that other selections find the same runs.
+    """
+    named = {metric for claim in book.claims for metric in claim.metrics}
+    metrics = (*DEFAULT_METRICS, *(name for name in METRICS if name in named and name not in DEFAULT_METRICS))
+    parts = []
+    few = {mixture.id for mixture in first_of_each_tier(mixtures, book.views.freezing.per_tier)}
+    common: dict[str, Any] = {"seeds": seeds, "metrics": metrics, "baseline": book.views.reference}
+    for tier, arms in wanted.items():
+        here = [mixture for mixture in mixtures if mixture.tier == tier]
+        if not here:
+            continue
+        parts.append(plan({arm: book.arms[arm] for arm in arms}, here, model, **common))
+        if grid and few:
+            parts.append(plan(grid, [mixture for mixture in here if mixture.id in few], model, **common))
+    names = dict.fromkeys(arm for part in parts for arm in part.arms)
+    return Plan(arms={arm: tuple(spec for part in parts for spec in part.arms.get(arm, ())) for arm in names})
+
+
+def _n_missing(options: Options, planned: Plan) -> int:
+    """Count without making a store; on a replay every run must be there."""
+    path = Path(options.store)
+    if not path.exists() or not path.stat().st_size:
+        return len(planned.runs)
+    with open_store(path, replay=True) as store:
+        if options.replay:
+            store.require(planned)
+        return len(store.missing(planned))
+
+
+def _context(model: SAMAudio) -> Context:
+    small = count_flops("small", seconds=PAPER_SECONDS, text_tokens=PAPER_TOKENS)
+    sizes = model.config.transformer
+    return Context(
+        checkpoint=str(model.name),
+        digest=str(model.checkpoint_digest),
+        n_layers=sizes.n_layers,
+        is_small=sizes.n_layers == 12 and sizes.dim == 1536,
+        gate=float(model.embed_anchors.gate.detach()),
+        flops_per_evaluation=small.total,
+        self_attention_flops_per_evaluation=small.self_attention,
+    )
+
+
+def _costs(book: Book, model: SAMAudio, mixtures: Sequence[Mixture], *, arms: Sequence[str]) -> dict[str, ArmCost]:
+    """What each arm saves on a mixture of the selection, under a prompt of median length."""
+    n_tokens = _n_tokens(model, mixtures)
+    baseline_solver = parse_solver(book.arms[book.views.reference].solver)
+    found = {}
+    for name in arms:
+        arm = resolve_arm(book.arms[name], model)
+        found[name] = arm_cost(
+            name,
+            model,
+            arm.solver,
+            edits=arm.edits,
+            baseline_solver=baseline_solver,
+            seconds=mixtures[0].duration_s,
+            text_tokens=n_tokens if arm.text else 0,
+        )
+    return found
+
+
+def _n_tokens(model: SAMAudio, mixtures: Sequence[Mixture]) -> int:
+    """Median length of the prompts."""
+    if model.text_encoder is None:
+        raise InputError(f"{model.name} has no text encoder, so no prompt can be given; load a whole checkpoint.")
+    _, mask = model.text_encoder([mixture.prompt for mixture in mixtures])
+    return int(mask.sum(dim=1).median())

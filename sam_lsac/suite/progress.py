@@ -1,0 +1,222 @@
+"""What the terminal shows while runs are computed: a bar, or a plain line every ten seconds where it is no terminal."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import TextIO
+
+from rich import progress as bars
+from rich.console import Console
+from rich.text import Text
+
+from sam_lsac.runs import Progress
+
+__all__ = ["Lines", "Tally", "interruptible", "show_progress"]
+
+EVERY_S = 10.0
+MINUTE_S = 60.0
+HOUR_S = 3600.0
+
+Step = Callable[[Progress], None]
+
+
+class Tally:
+    """Runs done of runs wanted, and what follows from the clock.
+
+    Parameters
+    ----------
+    total
+        Runs to compute.
+    clock
+        Seconds, from anywhere.
+    """
+
+    def __init__(self, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.total = total
+        self.done = 0
+        self.arm = ""
+        self._clock = clock
+        self._started = clock()
+
+    def step(self, stored: Progress) -> None:
+        """Count runs that were just stored."""
+        self.arm = stored.arm
+        self.done += stored.runs
+
+    @property
+    def elapsed_s(self) -> float:
+        """Since the beginning."""
+        return self._clock() - self._started
+
+    @property
+    def left_s(self) -> float | None:
+        """At the mean rate so far; None before the first run is there."""
+        return self.elapsed_s / self.done * (self.total - self.done) if self.done else None
+
+    def words(self) -> str:
+        """Runs, rate, time left and the arm under way, such as "12/40 runs, 3.1 runs/s, 9 s left, lsac"."""
+        parts = [f"{self.done}/{self.total} runs"]
+        if self.left_s is None:
+            return f"{parts[0]}, {duration(self.elapsed_s)} so far, no rate yet"
+        rate = self.done / self.elapsed_s if self.elapsed_s > 0 else float("inf")
+        parts += [f"{rate:.1f} runs/s" if rate >= 1 else f"{1 / rate:.1f} s/run", f"{duration(self.left_s)} left"]
+        return ", ".join([*parts, self.arm] if self.arm else parts)
+
+    def estimate(self) -> str:
+        """What the first batch tells about the rest."""
+        return (
+            f"first {self.done} of {self.total} runs in {duration(self.elapsed_s)}: the other "
+            f"{self.total - self.done} take about {duration(self.left_s or 0.0)}"
+        )
+
+
+class Lines:
+    """A plain line now and then, for logs.
+
+    Parameters
+    ----------
+    tally
+        What is told.
+    write
+        Takes a line.
+    clock
+        That of the tally.
+    every_s
+        Seconds between lines.
+    """
+
+    def __init__(
+        self,
+        tally: Tally,
+        write: Callable[[str], object],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        every_s: float = EVERY_S,
+    ) -> None:
+        self._tally = tally
+        self._write = write
+        self._clock = clock
+        self._every_s = every_s
+        self._last = clock()
+
+    def tick(self) -> None:
+        """Write a line if it is time; also while a batch is under way, so that a log never seems dead."""
+        if self._clock() - self._last >= self._every_s:
+            self._last = self._clock()
+            self._write(f"computing: {self._tally.words()}")
+
+
+@contextmanager
+def show_progress(total: int, stream: TextIO, *, every_s: float = EVERY_S) -> Iterator[Step]:
+    """Show a bar on a terminal, else lines, until the block is left; gives the function that counts.
+
+    Parameters
+    ----------
+    total
+        Runs to compute.
+    stream
+        The real terminal or log, not one that is captured.
+    every_s
+        Seconds between lines.
+    """
+    if not total:
+        yield lambda _stored: None
+        return
+    from rich.console import Console
+
+    is_terminal = stream.isatty()
+    console = Console(file=stream, force_terminal=is_terminal, highlight=False, markup=False, soft_wrap=True)
+    with (
+        _bar(total, console) if is_terminal and not console.is_dumb_terminal else _lines(total, stream, every_s) as step
+    ):
+        yield step
+
+
+@contextmanager
+def _bar(total: int, console: Console) -> Iterator[Step]:
+    tally = Tally(total)
+    columns = (bars.BarColumn(bar_width=20), _Words(tally))
+    with bars.Progress(*columns, console=console, redirect_stdout=False, redirect_stderr=False) as bar:
+        task = bar.add_task("", total=total)
+
+        def step(stored: Progress) -> None:
+            first = not tally.done
+            tally.step(stored)
+            bar.update(task, completed=tally.done)
+            if first:
+                console.print(tally.estimate())
+
+        yield step
+
+
+class _Words(bars.ProgressColumn):
+    """The tally in words, also between runs, while the clock goes on."""
+
+    def __init__(self, tally: Tally) -> None:
+        super().__init__()
+        self._tally = tally
+
+    def render(self, task: bars.Task) -> Text:
+        """Words at this moment."""
+        return Text(self._tally.words(), overflow="ellipsis", no_wrap=True)
+
+
+@contextmanager
+def _lines(total: int, stream: TextIO, every_s: float) -> Iterator[Step]:
+    def write(line: str) -> None:
+        stream.write(f"{line}\n")
+        stream.flush()
+
+    tally = Tally(total)
+    lines = Lines(tally, write, every_s=every_s)
+    over = threading.Event()
+
+    def tick() -> None:
+        while not over.wait(min(1.0, every_s)):
+            lines.tick()
+
+    def step(stored: Progress) -> None:
+        first = not tally.done
+        tally.step(stored)
+        if first:
+            write(tally.estimate())
+
+    ticking = threading.Thread(target=tick, name="progress", daemon=True)
+    ticking.start()
+    try:
+        yield step
+        write(f"computed {tally.done} runs in {duration(tally.elapsed_s)}")
+    finally:
+        over.set()
+        ticking.join()
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let SIGTERM, which CI sends to what it cancels, stop the block as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that one would say."""
+    if seconds < 2 * MINUTE_S:
+        return f"{seconds:.0f} s"
+    if seconds < 2 * HOUR_S:
+        return f"{seconds / MINUTE_S:.0f} min"
+    return f"{seconds / HOUR_S:.1f} h"

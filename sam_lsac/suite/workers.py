@@ -1,0 +1,120 @@
+"""The suite under pytest-xdist: the controller computes every run, once, before a worker judges anything.
+
+A controller collects nothing itself, so each worker writes down which cases were selected, as soon as it has collected.
+On the first worker's word the controller computes what is missing, with its progress on the real terminal, and leaves
+for the workers what they need beside the store: the plan and the context. No worker loads a model, computes a run or
+writes to the store; table, report and exit code come from the controller.
+
+All of it passes through a folder that only this user can enter, and that the controller removes at the end.
+"""
+
+from __future__ import annotations
+
+import copyreg
+import json
+import pickle
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from sam_lsac.claims import Context, load_claims
+from sam_lsac.claims.collect import ledger
+from sam_lsac.errors import StoreError
+from sam_lsac.report import Extras
+from sam_lsac.runs import Plan, open_store
+from sam_lsac.suite.cases import Case
+from sam_lsac.suite.gather import Evidence, Prepared
+
+__all__ = ["Handover"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handover:
+    """The folder through which controller and workers speak.
+
+    Parameters
+    ----------
+    folder
+        On a disk that all of them see.
+    """
+
+    folder: Path
+
+    @classmethod
+    def new(cls) -> Handover:
+        """Make the folder."""
+        return cls(folder=Path(tempfile.mkdtemp(prefix="sam-lsac-")))
+
+    def remove(self) -> None:
+        """Delete the folder with all that is in it."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def tell(self, worker: str, cases: tuple[Case, ...], *, mistake: str | None) -> None:
+        """A worker says what was selected, and what is wrong with the claims file, if anything."""
+        said = {"cases": [[case.claim_id, case.tier] for case in cases], "mistake": mistake}
+        (self.folder / f"{worker}.json").write_text(json.dumps(said), encoding="utf-8")
+
+    def told(self, worker: str) -> tuple[tuple[Case, ...], str | None]:
+        """What a worker said."""
+        said = json.loads((self.folder / f"{worker}.json").read_text(encoding="utf-8"))
+        return tuple(Case(claim_id=claim_id, tier=tier) for claim_id, tier in said["cases"]), said["mistake"]
+
+    def give(self, prepared: Prepared, evidence: Evidence) -> None:
+        """The controller leaves what the workers judge with, whole or not at all."""
+        options = prepared.options
+        given = _Given(
+            claims=options.claims.resolve(),
+            store=options.store.resolve(),
+            device=options.device,
+            plan=prepared.plan,
+            context=evidence.context,
+        )
+        unfinished = self.folder / "given.unfinished"
+        with unfinished.open("wb") as file:
+            pickler = pickle.Pickler(file)
+            # read-only views of dictionaries are no data of their own to pickle
+            pickler.dispatch_table = copyreg.dispatch_table | {MappingProxyType: _read_only}
+            pickler.dump(given)
+        unfinished.replace(self.folder / "given.pickle")
+
+    def take(self) -> Evidence:
+        """A worker reads the scores of the plan's runs from the store, and computes nothing.
+
+        Raises
+        ------
+        StoreError
+            If the controller left nothing, or a run is not in the store.
+        """
+        try:
+            content = (self.folder / "given.pickle").read_bytes()
+        except OSError as error:
+            raise StoreError(
+                "This worker of pytest-xdist found nothing to judge; workers must run on the controller's machine."
+            ) from error
+        given: _Given = pickle.loads(content)  # noqa: S301 - written above, into a folder that only this user can enter
+        with open_store(given.store, replay=True) as store:
+            scores = ledger(store, given.plan)
+        return Evidence(
+            book=load_claims(given.claims),
+            ledger=scores,
+            context=given.context,
+            device=given.device,
+            grid={},
+            extras=Extras(),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Given:
+    claims: Path
+    store: Path
+    device: str
+    plan: Plan
+    context: Context
+
+
+def _read_only(mapping: MappingProxyType[Any, Any]) -> tuple[Any, ...]:
+    return MappingProxyType, (dict(mapping),)

@@ -1,0 +1,198 @@
+"""Progress: figures under a clock of our own, lines for logs, a bar for terminals, and what an interrupt says."""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from sam_lsac.runs import Progress
+from sam_lsac.suite.progress import Lines, Tally, duration, interruptible, show_progress
+from tests.suite.conftest import Judged
+from tests.suite.rig import Rig, make_rig
+
+
+class Clock:
+    """Seconds that pass when told."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Terminal(io.StringIO):
+    """Says that it is one."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+class TestTally:
+    def test_before_the_first_run_there_is_no_rate(self) -> None:
+        clock = Clock()
+        tally = Tally(40, clock)
+        clock.now += 7
+        assert tally.left_s is None
+        assert tally.words() == "0/40 runs, 7 s so far, no rate yet"
+
+    def test_rate_and_time_left_follow_from_the_mean(self) -> None:
+        clock = Clock()
+        tally = Tally(40, clock)
+        clock.now += 4
+        tally.step(Progress(arm="lsac", runs=8))
+        assert tally.words() == "8/40 runs, 2.0 runs/s, 16 s left, lsac"
+        clock.now += 4  # nothing came in four more seconds
+        assert tally.words() == "8/40 runs, 1.0 runs/s, 32 s left, lsac"
+        tally.step(Progress(arm="naive", runs=32))
+        assert tally.words() == "40/40 runs, 5.0 runs/s, 0 s left, naive"
+
+    def test_slow_runs_have_seconds_a_run(self) -> None:
+        clock = Clock()
+        tally = Tally(101, clock)
+        clock.now += 30
+        tally.step(Progress(arm="lsac", runs=1))
+        assert tally.words() == "1/101 runs, 30.0 s/run, 50 min left, lsac"
+        assert tally.estimate() == "first 1 of 101 runs in 30 s: the other 100 take about 50 min"
+
+    @pytest.mark.parametrize(
+        ("seconds", "words"), [(0.4, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "120 min"), (9000, "2.5 h")]
+    )
+    def test_durations(self, seconds: float, words: str) -> None:
+        assert duration(seconds) == words
+
+
+def test_a_log_gets_a_line_every_ten_seconds_also_while_nothing_comes() -> None:
+    clock, written = Clock(), []
+    tally = Tally(40, clock)
+    lines = Lines(tally, written.append, clock=clock)
+    for _ in range(100):
+        clock.now += 0.5
+        lines.tick()
+        if clock.now == 1020.0:
+            tally.step(Progress(arm="lsac", runs=10))
+    assert len(written) == 5
+    assert written[0] == "computing: 0/40 runs, 10 s so far, no rate yet"
+    assert written[-1] == "computing: 10/40 runs, 5.0 s/run, 2 min left, lsac"
+
+
+def test_a_log_has_plain_lines_from_a_real_clock() -> None:
+    stream = io.StringIO()
+    with show_progress(4, stream, every_s=0.05) as step:
+        time.sleep(0.3)
+        step(Progress(arm="lsac", runs=1))
+        step(Progress(arm="naive", runs=3))
+    lines = stream.getvalue().splitlines()
+    assert lines[0].startswith("computing: 0/4 runs")
+    assert [line for line in lines if line.startswith("first 1 of 4 runs")]
+    assert lines[-1].startswith("computed 4 runs in")
+    assert "\x1b" not in stream.getvalue()
+
+
+def test_a_terminal_has_a_bar_with_runs_rate_time_and_arm() -> None:
+    stream = Terminal()
+    with show_progress(4, stream) as step:
+        step(Progress(arm="lsac", runs=1))
+        step(Progress(arm="naive", runs=3))
+    assert "first 1 of 4 runs" in stream.getvalue()
+    assert re.search(r"━+.* 4/4 runs, [\d.]+ runs/s, 0 s left, naive", stream.getvalue())
+
+
+def test_where_nothing_is_missing_nothing_is_shown() -> None:
+    for stream in (Terminal(), io.StringIO()):
+        with show_progress(0, stream):
+            pass
+        assert stream.getvalue() == ""
+
+
+def test_a_termination_stops_a_block_as_ctrl_c_does_and_is_given_back() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def in_terminal(rig: Rig, *arguments: str) -> str:
+    """What pytest shows on a terminal of 100 columns, control characters included."""
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        rig.command(*arguments),
+        cwd=rig.folder,
+        env=rig.environment(TERM="xterm", COLUMNS="100"),
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+    )
+    os.close(follower)
+    shown = b""
+    while True:
+        select.select([leader], [], [], 300)
+        try:
+            part = os.read(leader, 65536)
+        except OSError:  # how Linux says that the other end was closed
+            break
+        if not part:
+            break
+        shown += part
+    process.wait(timeout=60)
+    os.close(leader)
+    return shown.decode()
+
+
+@pytest.mark.parametrize("how", [["-q"], ["-s", "-q"]], ids=["captured", "uncaptured"])
+def test_a_terminal_shows_the_bar_also_when_quiet(how: list[str], tmp_path: Path) -> None:
+    shown = in_terminal(make_rig(tmp_path / "house"), *how, "-k", "MY1")
+    assert "\x1b[" in shown
+    assert re.search(r"━+.* 12/12 runs, [\d.]+ (runs/s|s/run), 0 s left, (lsac|baseline)", shown)
+    assert shown.index("store: runs/store.sqlite, 0 of 12 runs there, 12 missing") < shown.index("━")
+    assert shown.index("first 6 of 12 runs in") < shown.index("2 passed")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_says_what_is_stored_and_the_same_command_goes_on(number: int, tmp_path: Path) -> None:
+    rig = make_rig(tmp_path / "house")
+    process = subprocess.Popen(
+        rig.command("-q"),
+        cwd=rig.folder,
+        env=rig.environment(SPY_WAIT_S="120"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    with process:
+        try:
+            while len(rig.stored) < 6 and process.poll() is None:
+                time.sleep(0.1)
+            process.send_signal(number)
+            out, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, out
+    stopped = "stopped: 6 of 18 runs are in runs/store.sqlite; the same command goes on with the other 12"
+    assert len([line for line in out.splitlines() if stopped in line]) == 1, out
+    assert "Traceback" not in out
+    assert not rig.report.exists()
+    again = rig.pytest("-q")
+    assert "6 of 18 runs there, 12 missing" in again.stdout
+    assert "computed 12 runs in" in again.stdout
+    assert len({key for _, key in rig.stored}) == len(rig.stored) == 18
+
+
+def test_a_replay_computes_nothing_and_shows_no_progress(judged: Judged, tmp_path: Path) -> None:
+    rig, before = judged.rig, len(judged.rig.stored)
+    finished = rig.pytest("--replay", "--report", str(tmp_path / "report"))
+    assert "18 of 18 runs there, 0 missing" in finished.stdout
+    assert "computed" not in finished.stdout
+    assert "computing" not in finished.stdout
+    assert len(rig.stored) == before
+    assert rig.statuses(tmp_path / "report") == rig.statuses()

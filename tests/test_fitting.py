@@ -1,0 +1,203 @@
+"""Fitted solvers: exact where nothing is left out, errors as measured, nothing stale, a search that finds the best."""
+
+import itertools
+
+import pytest
+import torch
+
+from sam_lsac.errors import InputError
+from sam_lsac.solver import AB2, AB3, Euler, Heun, Midpoint, Sway, shared_steps
+from sam_lsac.solver import fitting as module
+from sam_lsac.solver.fitting import Fitter
+
+DIM, EXAMPLES = 24, 5
+EVERY = tuple(range(1, 9))
+
+
+def bent(n_examples=EXAMPLES, seed=0):
+    """A velocity that bends, and starts: x rotates, is squeezed, and is pushed by what depends on the time."""
+    draw = torch.Generator().manual_seed(7)
+    turn = torch.randn(DIM, DIM, generator=draw, dtype=torch.float64)
+    push = torch.randn(DIM, generator=draw, dtype=torch.float64)
+    x0 = torch.randn(n_examples, DIM, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+    def velocity(t, x):
+        return torch.tanh(x @ (turn - turn.T) * 0.4) + push * (1 + t) ** 2 - 0.5 * x
+
+    return velocity, x0
+
+
+def fitter(reference=None, **given):
+    return Fitter(Euler(8) if reference is None else reference, *bent(**given))
+
+
+def relative_errors(state, wanted):
+    return (state - wanted).square().sum(dim=1) / wanted.square().sum(dim=1)
+
+
+def test_with_all_nodes_kept_euler_is_reproduced_to_the_bit():
+    velocity, x0 = bent()
+    fit = fitter().fit(EVERY)
+    ours, theirs = {}, {}
+    fit.solver.solve(velocity, x0, on_step=ours.__setitem__)
+    Euler(8).solve(velocity, x0, on_step=theirs.__setitem__)
+    assert all(torch.equal(ours[step].x, theirs[step].x) for step in EVERY)
+    assert fit.error == 0
+
+
+@pytest.mark.parametrize("reference", [Euler(8), Euler(8, grid=Sway())])
+def test_least_squares_too_reproduces_the_reference_where_all_nodes_are_kept(reference, monkeypatch):
+    """Also without the shortcut that takes the reference's own steps where nothing is left out."""
+    monkeypatch.setattr(module, "Euler", type("NoEuler", (), {}))
+    assert Fitter(reference, *bent()).fit(EVERY).error < 1e-20
+
+
+@pytest.mark.parametrize("reference", [AB2(8), AB3(8), AB3(8, grid=Sway())])
+def test_multistep_references_are_reproduced_where_all_nodes_are_kept(reference):
+    assert fitter(reference).fit(EVERY).error < 1e-20
+
+
+@pytest.mark.parametrize("reference", [Midpoint(8), Heun(8)])
+def test_references_of_more_evaluations_are_met_better_than_by_any_other_solver(reference):
+    velocity, x0 = bent()
+    wanted = reference.solve(velocity, x0)
+    others = [relative_errors(other(8).solve(velocity, x0), wanted).mean() for other in (Euler, AB2, AB3)]
+    assert fitter(reference).fit(EVERY).error < 0.5 * min(others)
+
+
+@pytest.mark.parametrize("nodes", [(1,), (1, 2, 4), (1, 4, 7), (1, 2, 3, 5, 8)])
+@pytest.mark.parametrize("reference", [Euler(8), Midpoint(8), Euler(8, grid=Sway())])
+def test_the_error_reported_is_the_error_measured(nodes, reference):
+    velocity, x0 = bent()
+    fit = fitter(reference).fit(nodes)
+    final = fit.solver.solve(velocity, x0)
+    assert torch.equal(final, fit.state)
+    torch.testing.assert_close(fit.errors, relative_errors(final, reference.solve(velocity, x0)), rtol=1e-9, atol=0)
+    assert fit.error == pytest.approx(float(fit.errors.mean()))
+
+
+@pytest.mark.parametrize("nodes", [(1, 2, 4), (1, 3, 4, 7)])
+def test_no_other_weights_of_a_step_come_nearer_to_the_reference(nodes):
+    """The residual of every step is orthogonal to the velocities that it was fitted with."""
+    velocity, x0 = bent()
+    reference = Euler(8)
+    wanted, states, seen = {}, {}, []
+    final = reference.solve(velocity, x0, on_step=wanted.__setitem__)
+    solver = fitter().fit(nodes).solver
+    solver.solve(lambda t, x: (seen.append(velocity(t, x)), seen[-1])[1], x0, on_step=states.__setitem__)
+    scale = 1 / final.square().sum(dim=1, keepdim=True)
+    for step, end in enumerate((*nodes[1:], 9), start=1):
+        residual = (wanted[end - 1].x - states[step].x) * scale
+        for one in seen[:step]:
+            assert abs(float((residual * one).sum())) < 1e-10
+
+
+def test_what_was_fitted_before_changes_nothing():
+    """Fits share what they have evaluated; a stale velocity or row among it would show here."""
+    shared = fitter()
+    for nodes in itertools.permutations(range(2, 9), 2):
+        if nodes[0] < nodes[1]:
+            again, fresh = shared.fit((1, *nodes)), fitter().fit((1, *nodes))
+            assert again.solver == fresh.solver
+            assert torch.equal(again.state, fresh.state)
+
+
+def test_fits_evaluate_no_more_than_they_must():
+    velocity, x0 = bent()
+    times = []
+    one = Fitter(Euler(8), lambda t, x: (times.append(t), velocity(t, x))[1], x0)
+    del times[:]
+    one.fit((1, 2, 4))
+    one.fit((1, 2, 6))
+    one.fit((1, 2, 4, 6))
+    assert times == [0, 1 / 8, 3 / 8, 5 / 8, 5 / 8]
+
+
+def test_solvers_that_begin_alike_share_their_states():
+    one, other = (fitter().fit(nodes).solver for nodes in ((1, 2, 4, 6), (1, 2, 4, 7)))
+    assert shared_steps(one, other) == 2
+    velocity, x0 = bent()
+    states = {}
+    one.solve(velocity, x0, on_step=states.__setitem__)
+    assert torch.equal(other.solve(velocity, states[2]), other.solve(velocity, x0))
+
+
+def test_velocities_that_are_all_equal_need_one_evaluation():
+    x0 = torch.randn(3, DIM, generator=torch.Generator().manual_seed(0))
+    still = Fitter(Euler(8), lambda t, x: torch.ones_like(x), x0)
+    assert still.fit((1,)).error < 1e-12
+    assert still.fit((1, 3, 7)).error < 1e-12
+
+
+class TestSearch:
+    @pytest.mark.parametrize("reference", [Euler(8), Midpoint(8)])
+    def test_the_ranking_is_exact_where_velocities_do_not_depend_on_the_state(self, reference):
+        """Then the solver evaluates what the reference did, and the matrix knows all."""
+        draw = torch.Generator().manual_seed(3)
+        spectrum = torch.randn(17, 2, DIM, generator=draw, dtype=torch.float64)
+
+        def velocity(t, x):
+            return spectrum[round(16 * t)].sum(dim=0) * torch.ones_like(x)
+
+        known = Fitter(reference, velocity, torch.randn(2, DIM, generator=draw, dtype=torch.float64))
+        errors = {(1, *rest): known.fit((1, *rest)).error for rest in itertools.combinations(range(2, 9), 2)}
+        residuals = dict.fromkeys(errors, 0.0)
+        wanted, states = {}, {}
+        x0 = known._targets[0]
+        final = reference.solve(velocity, x0, on_step=wanted.__setitem__)
+        for nodes in errors:
+            known.fit(nodes).solver.solve(velocity, x0, on_step=states.__setitem__)
+            for step, end in enumerate((*nodes[1:], 9), start=1):
+                gap = (wanted[end - 1].x - states[step].x).square().sum(dim=1)
+                residuals[nodes] += float((gap / final.square().sum(dim=1)).sum())
+        ranked = known.ranked(3, most=len(errors))
+        assert sorted(ranked) == sorted(errors)
+        assert [residuals[nodes] for nodes in ranked] == pytest.approx(sorted(residuals.values()))
+
+    @pytest.mark.parametrize("n_evaluations", [2, 3, 4])
+    def test_it_finds_what_trying_everything_finds(self, n_evaluations):
+        known = fitter()
+        choices = [(1, *rest) for rest in itertools.combinations(range(2, 9), n_evaluations - 1)]
+        best = min(known.fit(nodes).error for nodes in choices)
+        assert fitter().search(n_evaluations, most_fits=40).error <= 1.1 * best
+
+    @pytest.mark.parametrize("most_fits", [1, 3, 6])
+    def test_it_keeps_to_the_fits_that_it_may_take(self, most_fits):
+        fits = []
+        known = fitter()
+        best = known.search(3, most_fits=most_fits, progress=fits.append)
+        assert known.n_fits == len(fits) == len({fit.solver.nodes for fit in fits}) == most_fits
+        assert best.error == min(fit.error for fit in fits)
+
+    def test_more_evaluations_come_nearer(self):
+        errors = [fitter().search(n).error for n in range(1, 9)]
+        assert errors == sorted(errors, reverse=True)
+        assert errors[-1] == 0
+
+    def test_it_holds_on_examples_that_it_was_not_fitted_to(self):
+        found = fitter(n_examples=12).search(4)
+        velocity, unseen = bent(n_examples=12, seed=1)
+        wanted = Euler(8).solve(velocity, unseen)
+        error = relative_errors(found.solver.solve(velocity, unseen), wanted).mean()
+        assert error < 0.1 * relative_errors(AB2(4).solve(velocity, unseen), wanted).mean()
+
+    @pytest.mark.parametrize(("n_evaluations", "most_fits"), [(0, 5), (9, 5), (3, 0)])
+    def test_what_cannot_be_is_refused(self, n_evaluations, most_fits):
+        with pytest.raises(InputError, match="give from 1 to 8"):
+            fitter().search(n_evaluations, most_fits=most_fits)
+
+    def test_too_many_choices_are_refused(self):
+        with pytest.raises(InputError, match="at most 16 steps"):
+            fitter(Euler(32)).ranked(12)
+
+
+@pytest.mark.parametrize("nodes", [(), (2, 3), (1, 1), (1, 9)])
+def test_nodes_that_are_not_steps_of_the_reference_are_refused(nodes):
+    with pytest.raises(InputError, match="not steps of euler:8"):
+        fitter().fit(nodes)
+
+
+@pytest.mark.parametrize("factor", [0.0, float("nan")])
+def test_a_reference_that_goes_nowhere_is_refused(factor):
+    with pytest.raises(InputError, match="ended at 0 or at values that are not finite"):
+        Fitter(Euler(4), lambda t, x: x * factor, torch.zeros(2, 3))

@@ -1,0 +1,293 @@
+"""Schedules: what `tune` expects is measured, files are read back to the bit, another checkpoint is refused."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from sam_lsac.__main__ import main
+from sam_lsac.caching import WrappedSolve
+from sam_lsac.costs import count_flops
+from sam_lsac.errors import EditError, InputError, ModelError
+from sam_lsac.interventions import ZeroAdditive, attach
+from sam_lsac.metrics import si_snr
+from sam_lsac.model import load_model
+from sam_lsac.model.checkpoint import save_checkpoint
+from sam_lsac.runs.compute import Batch
+from sam_lsac.separate import decode, separate, solve_batch
+from sam_lsac.solver import Euler, Fitted, Midpoint
+from sam_lsac.tune import load_schedule, tune
+from tests import tiny_runs
+from tests.standin import assert_near, network
+
+REFERENCE = Euler(8)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny_runs.model()
+
+
+@pytest.fixture(scope="module")
+def found(model):
+    return tune(model, tiny_runs.mixtures(), saved=0.5, reference=REFERENCE, seed=3, most_fits=6)
+
+
+@pytest.fixture
+def file(found, tmp_path):
+    found.save(tmp_path / "schedule.toml")
+    return tmp_path / "schedule.toml"
+
+
+def solved(model, mixtures, seeds, solver):
+    """Latents and target waves, one mixture at a time, on the way that runs take."""
+    latents, waves = [], []
+    for mixture, seed in zip(mixtures, seeds, strict=True):
+        batch = Batch(model, [mixture], [seed])
+        conditions = batch.conditions(text=True, spans=False)
+        latents.append(solve_batch(model, conditions, batch.noise, solver=solver))
+        waves.append(decode(model, latents[-1], seeds=[seed])[0][0, : mixture.target.size].double().numpy())
+    return torch.cat(latents).double(), waves
+
+
+def test_what_is_expected_is_what_is_measured_on_the_calibration_set(model, found):
+    given = found.provenance.seeds
+    assert given == (3, 4, 5)
+    ours, our_waves = solved(model, tiny_runs.mixtures(), given, found.solver)
+    full, full_waves = solved(model, tiny_runs.mixtures(), given, REFERENCE)
+    errors = (ours - full).square().sum(dim=(1, 2)) / full.square().sum(dim=(1, 2))
+    assert found.expected.error == pytest.approx(float(errors.mean()), rel=0.01)
+    assert found.expected.worst_error == pytest.approx(float(errors.max()), rel=0.01)
+    fidelity = [si_snr(one, other).value for one, other in zip(our_waves, full_waves, strict=True)]
+    assert found.expected.fidelity_db == pytest.approx(np.median(fidelity), abs=0.05)
+    assert found.expected.worst_fidelity_db == pytest.approx(min(fidelity), abs=0.05)
+
+
+def test_it_is_nearer_to_the_reference_than_plain_solvers_of_the_cost(model, found):
+    full, _ = solved(model, tiny_runs.mixtures(), found.provenance.seeds, REFERENCE)
+    plain, _ = solved(model, tiny_runs.mixtures(), found.provenance.seeds, Euler(4))
+    errors = (plain - full).square().sum(dim=(1, 2)) / full.square().sum(dim=(1, 2))
+    assert found.expected.error < 0.1 * float(errors.mean())
+
+
+def test_provenance_says_what_it_was_fitted_on(model, found):
+    given = found.provenance
+    assert given.mixtures == tuple(mixture.digest for mixture in tiny_runs.mixtures())
+    assert (given.dtype, given.device, given.n_fits) == ("float32", "cpu", 6)
+
+
+@pytest.mark.parametrize(
+    ("reference", "saved", "n_evaluations"),
+    [(Euler(8), 0.5, 4), (Euler(8), 0.51, 3), (Euler(8), 0.875, 1), (Euler(8), 0, 8), (Midpoint(4), 0.75, 2)],
+)
+def test_at_least_the_part_asked_for_is_saved(model, reference, saved, n_evaluations):
+    found = tune(model, tiny_runs.mixtures(2), saved=saved, reference=reference, most_fits=1)
+    assert found.solver.nfe == n_evaluations
+    assert found.evaluations_saved >= saved
+    costs = [count_flops(model, solver=solver).total for solver in (found.solver, reference)]
+    assert 1 - costs[0] / costs[1] == pytest.approx(found.evaluations_saved)
+
+
+def test_saving_nothing_changes_nothing(model):
+    found = tune(model, tiny_runs.mixtures(2), saved=0, reference=REFERENCE, most_fits=1)
+    assert (found.expected.error, found.expected.worst_fidelity_db) == (0, None)
+
+
+def test_mixtures_in_parts_are_fitted_to_as_a_whole(model, found):
+    parts = tune(model, tiny_runs.mixtures(), saved=0.5, reference=REFERENCE, seed=3, most_fits=6, batch_size=2)
+    assert parts.solver.nodes == found.solver.nodes
+    assert parts.expected.error == pytest.approx(found.expected.error, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("mixtures", "options", "hint"),
+    [
+        ([], {}, "at least one"),
+        ([tiny_runs.mixture(0), tiny_runs.mixture(1, n_samples=tiny_runs.HOP * 8)], {}, "one length"),
+        (tiny_runs.mixtures(1), {"saved": 0.9}, "leaves none; save at most 0.8750"),
+        (tiny_runs.mixtures(1), {"saved": 1}, "no fraction"),
+        (tiny_runs.mixtures(1), {"saved": float("nan")}, "no fraction"),
+        (tiny_runs.mixtures(1), {"most_fits": 0}, "at least one fit"),
+        (tiny_runs.mixtures(1), {"batch_size": 0}, "0 at once"),
+        (tiny_runs.mixtures(1), {"seed": -1}, "seed"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused(model, mixtures, options, hint):
+    with pytest.raises(InputError, match=hint):
+        tune(model, mixtures, reference=REFERENCE, **options)
+
+
+def test_metas_class_is_told_what_to_give():
+    with pytest.raises(ModelError, match="load_model"):
+        tune(network("meta-like").model, tiny_runs.mixtures(1))
+
+
+class TestFile:
+    def test_it_is_read_back_to_the_bit(self, file, found, model):
+        assert load_schedule(file) == load_schedule(file, model=model) == found
+
+    def test_none_is_left_out_and_read_back(self, found, tmp_path):
+        exact = replace(found, expected=replace(found.expected, fidelity_db=None))
+        exact.save(tmp_path / "exact.toml")
+        assert load_schedule(tmp_path / "exact.toml") == exact
+
+    def test_another_checkpoint_is_refused(self, file, found):
+        other = tiny_runs.model(seed=1)
+        with pytest.raises(ModelError, match="fit one to it with `python -m sam_lsac tune`"):
+            load_schedule(file, model=other)
+        with pytest.raises(ModelError, match=found.provenance.checkpoint[:12]):
+            load_schedule(file).check(other)
+
+    @pytest.mark.parametrize(
+        ("old", "new", "hint"),
+        [
+            ("version = 1", "version = 2", "version"),
+            ("[expected]", "[expectd]", "expected is missing"),
+            ("nodes = [1, ", "nodes = [1.5, ", "nodes"),
+            ("nodes = [1, ", "nodes = [2, ", "not steps of euler:8"),
+            ("euler:8", "eulr:8", "did you mean 'euler'"),
+            ('reference = "euler:8"', 'reference = "euler:9"', "not those of fitted:4@euler:8#"),
+            ('reference = "euler:8"', 'reference = "fitted:euler:1/1/1.0"', "no method on a grid"),
+            ("[0.125]", "[0.126]", "not those of fitted:4@euler:8#"),
+            ("[0.125]", '["0.125"]', "weights"),
+            ("[0.125]", "[inf]", "finite"),
+            ("[0.125]", "[0.125, 1.0]", "rows of 1, 2"),
+            ("n_fits = 6", "n_fits = 6\nn_fist = 6", "did you mean 'n_fits'"),
+            ("n_fits = 6", "", "n_fits is missing"),
+            ("[solver]", "[solver", "is no schedule"),
+        ],
+    )
+    def test_a_changed_file_is_refused_with_the_place(self, file, old, new, hint):
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+        with pytest.raises(InputError, match=hint):
+            load_schedule(file)
+
+    def test_what_is_no_file_of_text_is_refused(self, tmp_path):
+        (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+        for path in (tmp_path, tmp_path / "missing.toml", tmp_path / "binary.toml", "a\0b"):
+            with pytest.raises(InputError, match="is no schedule"):
+                load_schedule(path)
+
+    def test_a_place_where_nothing_can_be_written_is_refused(self, found, tmp_path):
+        with pytest.raises(InputError, match="cannot be written"):
+            found.save(tmp_path)
+
+    def test_edits_are_not_dropped_in_silence(self, found, tmp_path):
+        with pytest.raises(InputError, match="without edits"):
+            replace(found, edits=(ZeroAdditive(),)).save(tmp_path / "schedule.toml")
+        assert not list(tmp_path.iterdir())
+
+
+class TestWrappedSolve:
+    SOLVER = Fitted(reference=Euler(6), nodes=(1, 2, 5), weights=((0.2,), (-0.3, 0.8), (0.1, -0.4, 0.6)))
+
+    def test_metas_separate_does_the_fitted_solve(self):
+        net = network("meta-like")
+        wrapped = WrappedSolve(solver=self.SOLVER)
+        plain = net.model.separate(net.conditions, net.noise, wrapped.ode_opt)
+        with attach(net.model, [wrapped], nfe=3) as run:
+            theirs = net.model.separate(net.conditions, net.noise, wrapped.ode_opt)
+        assert run.evaluations == 3
+        assert_near(theirs, net.solve(self.SOLVER))
+        assert (theirs - plain).abs().max() > 0.01
+        assert torch.equal(net.model.separate(net.conditions, net.noise, wrapped.ode_opt), plain)
+
+    def test_one_solve_leaves_nothing_to_the_next(self):
+        net = network("meta-like")
+        wrapped = WrappedSolve(solver=self.SOLVER)
+        both = []
+        for _ in range(2):
+            with attach(net.model, [wrapped], nfe=3):
+                both.append(net.model.separate(net.conditions, net.noise, wrapped.ode_opt))
+        assert torch.equal(*both)
+
+    @pytest.mark.parametrize("counts", [{"nfe": 6}, {"nfe": 6, "evaluations_per_step": 2}])
+    def test_a_solve_of_another_length_is_refused(self, counts):
+        net = network("meta-like")
+        with (
+            pytest.raises(EditError, match="attach with nfe=3"),
+            attach(net.model, [WrappedSolve(solver=self.SOLVER)], **counts),
+        ):
+            pass
+
+
+class TestCommands:
+    @pytest.fixture
+    def checkpoint(self, tmp_path):
+        save_checkpoint(tiny_runs.model(), tmp_path / "checkpoint")
+        return tmp_path / "checkpoint"
+
+    @pytest.fixture
+    def stems(self, tmp_path):
+        """A folder of two mixtures for calibration."""
+        for index in range(2):
+            mixture = tiny_runs.mixture(index)
+            folder = tmp_path / "stems" / str(index)
+            folder.mkdir(parents=True)
+            for name in ("target", "residual"):
+                soundfile.write(folder / f"{name}.wav", getattr(mixture, name), tiny_runs.RATE, subtype="FLOAT")
+            (folder / "mixture.json").write_text('{"prompt": "dog barking", "subset": "calibration"}')
+        return tmp_path / "stems"
+
+    def run_tune(self, checkpoint, stems, out, *options):
+        given = ["--model", str(checkpoint), "--mixtures", str(stems), "--reference", "euler:4", "--out", str(out)]
+        return main(["tune", *given, *options])
+
+    def test_a_schedule_is_written_shown_and_used(self, checkpoint, stems, tmp_path, capsys):
+        path = tmp_path / "schedule.toml"
+        assert self.run_tune(checkpoint, stems, path, "--saved", "0.5") == 0
+        out = capsys.readouterr().out
+        schedule = load_schedule(path)
+        assert schedule.solver.name in out
+        assert "50.0%: 2 of 4 evaluations" in out
+        assert re.search(r"fidelity  -?\d+\.\d dB, worst -?\d+\.\d dB, on the 2 mixtures", out)
+        wave = tiny_runs.mixture(0).wave
+        soundfile.write(tmp_path / "in.wav", wave, tiny_runs.RATE, subtype="FLOAT")
+        command = ["separate", str(tmp_path / "in.wav"), "--model", str(checkpoint), "--prompt", "dog barking"]
+        assert main([*command, "--schedule", str(path), "--out", str(tmp_path / "out")]) == 0
+        wanted = separate(
+            load_model(checkpoint), wave, sample_rate=tiny_runs.RATE, prompt="dog barking", solver=schedule.solver
+        )
+        written = soundfile.read(tmp_path / "out" / "in.target.wav", dtype="float32")[0]
+        np.testing.assert_array_equal(written, wanted.target)
+
+    @pytest.mark.parametrize("options", [["--solver", "euler:4"], ["--lsac", "balanced"]])
+    def test_a_schedule_beside_another_way_to_solve_is_refused(self, checkpoint, tmp_path, options, capsys):
+        command = ["separate", "in.wav", "--prompt", "dog", "--out", str(tmp_path), "--schedule", "schedule.toml"]
+        assert main([*command, *options]) == 2
+        assert "leave --solver and --lsac out" in capsys.readouterr().err
+
+    def test_another_checkpoint_is_one_line_and_nothing_written(self, file, checkpoint, tmp_path, capsys):
+        changed = tiny_runs.model(seed=2)
+        save_checkpoint(changed, tmp_path / "other")
+        soundfile.write(tmp_path / "in.wav", tiny_runs.mixture(0).wave, tiny_runs.RATE)
+        command = ["separate", str(tmp_path / "in.wav"), "--model", str(tmp_path / "other"), "--prompt", "dog"]
+        assert main([*command, "--schedule", str(file), "--out", str(tmp_path / "out")]) == 2
+        assert "was fitted to the checkpoint" in capsys.readouterr().err
+        assert not (tmp_path / "out").exists()
+
+    @pytest.mark.parametrize(
+        ("options", "hint"),
+        [
+            (["--saved", "2"], "no fraction"),
+            (["--reference", "euler:4@swoy"], "did you mean 'sway'"),
+            (["--reference", "fitted:euler:1/1/1.0"], "name a method on a grid"),
+            (["--most-fits", "0"], "at least one fit"),
+        ],
+    )
+    def test_options_that_cannot_be_are_one_line(self, checkpoint, stems, tmp_path, options, hint, capsys):
+        assert self.run_tune(checkpoint, stems, tmp_path / "schedule.toml", *options) == 2
+        assert hint in capsys.readouterr().err
+        assert not (tmp_path / "schedule.toml").exists()
+
+    @pytest.mark.parametrize(("out", "hint"), [("none/schedule.toml", "there is no folder"), ("", "is a folder")])
+    def test_a_place_for_the_file_is_asked_for_before_anything_runs(self, tmp_path, out, hint, capsys):
+        assert self.run_tune("no-checkpoint", "no-mixtures", tmp_path / out) == 2
+        assert hint in capsys.readouterr().err
