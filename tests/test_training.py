@@ -71,7 +71,8 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     samples = np.concatenate(waves)
     samples.tofile(folder / "audio.i16")
     (folder / "index.tsv").write_text("\n".join(rows) + "\n")
-    (folder / "corpus.json").write_text(json.dumps({"sample_rate": RATE, "n_samples": int(samples.size)}))
+    summary = {"sample_rate": RATE, "n_samples": int(samples.size), "sha256": "not compared on opening"}
+    (folder / "corpus.json").write_text(json.dumps(summary))
     return Corpus.open(folder)
 
 
