@@ -171,7 +171,7 @@ def in_runs(mixture: Mixture, folder: Path) -> None:
     from sam_lsac.runs import execute, open_store, plan
 
     model = tiny_runs.model()
-    planned = plan(tiny_runs.book(), [mixture], model, metrics=("si_snr",))
+    planned = plan(tiny_runs.arms(), [mixture], model, seeds=(0,), metrics=("si_snr",))
     with open_store(folder / "runs.sqlite") as store:
         execute(planned, model, [mixture], store)
 
