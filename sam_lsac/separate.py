@@ -105,7 +105,7 @@ def separate(
     sample_rate = _checked_rate(sample_rate)
     samples = _checked_wave(wave, sample_rate)
     check_request(prompt, spans, duration_s=samples.size / sample_rate)
-    _check_seed(seed)
+    check_seed(seed)
     at_model_rate = torch.from_numpy(resample(samples, sample_rate, model.sample_rate).astype(np.float32))
     with torch.inference_mode():
         conditions = model.conditions(at_model_rate[None].to(model.proj.weight.device), [prompt], [spans])
@@ -195,7 +195,7 @@ def draw_noise(shape: tuple[int, ...], seed: int) -> Tensor:
     InputError
         If the seed is not a whole number from 0 to 2 ** 63 - 1.
     """
-    _check_seed(seed)
+    check_seed(seed)
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
 
 
@@ -230,7 +230,7 @@ def decode(model: SAMAudio, latents: Tensor, *, seeds: Sequence[int]) -> tuple[T
 
 def _draw_messages(n_bits: int, seed: int) -> Tensor:
     """The messages of target and residual, [2, n_bits], of a stream that is not the noise's."""
-    _check_seed(seed)
+    check_seed(seed)
     generator = torch.Generator().manual_seed(seed ^ 0x5EA1)
     return torch.randint(2, (2, n_bits), generator=generator).float()
 
@@ -294,6 +294,7 @@ def check_request(prompt: str, spans: Sequence[Span] | None, *, duration_s: floa
             )
 
 
-def _check_seed(seed: int) -> None:
+def check_seed(seed: int) -> None:
+    """Raise InputError where a seed is not a whole number from 0 to 2 ** 63 - 1."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
         raise InputError(f"A seed is a whole number from 0 to 2 ** 63 - 1, not {seed!r}; give one such as 0.")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchdiffeq import odeint
 
+from sam_lsac.interventions import Attachment, Edit, attach
 from sam_lsac.model.config import MDCTConfig, SAMAudioConfig, TextEncoderConfig, TransformerConfig
 from sam_lsac.model.sam_audio import SAMAudio
 
@@ -196,6 +197,15 @@ class Network:
         """One solve."""
         with torch.inference_mode():
             return solver.solve(self.velocity, self.noise, **kwargs)
+
+    def attached(self, *edits: Edit, solver: Any) -> AbstractContextManager[Attachment]:
+        """The edits attached for one solve of a solver."""
+        return attach(self.model, edits, nfe=solver.nfe, evaluations_per_step=solver.evaluations_per_step)
+
+    def solve_edited(self, *edits: Edit, solver: Any) -> Tensor:
+        """One solve with edits."""
+        with self.attached(*edits, solver=solver):
+            return self.solve(solver)
 
 
 def network(kind: str, *, dtype: torch.dtype = torch.float32, seed: int = 0) -> Network:

@@ -34,12 +34,11 @@ def net(request):
 
 
 def attached(net, *edits, solver=SOLVER):
-    return attach(net.model, edits, nfe=solver.nfe, evaluations_per_step=solver.evaluations_per_step)
+    return net.attached(*edits, solver=solver)
 
 
 def solve_edited(net, *edits, solver=SOLVER):
-    with attached(net, *edits, solver=solver):
-        return net.solve(solver)
+    return net.solve_edited(*edits, solver=solver)
 
 
 def count_calls(model, layer):

@@ -183,7 +183,7 @@ def test_the_whole_solve_of_the_small_model_is_executed_as_counted(level):
 def test_work_is_saved_where_the_caches_of_a_real_solve_hit():
     net, solver = network("ours"), Midpoint(5)
     edits = [CacheAttention(freeze_steps={0: 1, 1: 1, 3: 4}), DeepCache(interval=3)]
-    with attach(net.model, edits, nfe=solver.nfe, evaluations_per_step=2) as run:
+    with net.attached(*edits, solver=solver) as run:
         net.solve(solver)
     work = list(chain.from_iterable(planned_work(edits, 4, solver)))
     assert sum(not layer.matrix for layer in work) == sum(run.hits.values())
@@ -294,7 +294,7 @@ class Unknown(Edit):
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda: count_flops("smal"), ModelError, "Did you mean 'small'"),
+        (lambda: count_flops("smal"), ModelError, "did you mean 'small'"),
         (lambda: count_flops("embedded"), ModelError, "pass the loaded model"),
         (lambda: count_flops(torch.nn.Linear(1, 1)), ModelError, "Linear carries no configuration"),
         (lambda: count_flops("small", seconds=0), InputError, "positive number of seconds"),

@@ -30,8 +30,7 @@ def net(request):
 
 
 def solve_edited(net, *edits, solver=SOLVER):
-    with attach(net.model, edits, nfe=solver.nfe, evaluations_per_step=solver.evaluations_per_step):
-        return net.solve(solver)
+    return net.solve_edited(*edits, solver=solver)
 
 
 def with_changed_copy(net, change):

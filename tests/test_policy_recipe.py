@@ -90,7 +90,7 @@ def test_from_the_row_to_a_stored_run_and_its_cost(arm, policy, tmp_path):
 @pytest.mark.parametrize("layers", [None, (0, 2)])
 def test_hits_bytes_and_flops_are_those_of_a_real_solve(policy, solver, layers):
     net, edit = network("ours"), policy(step=2, layers=layers)
-    with attach(net.model, [edit], nfe=solver.nfe, evaluations_per_step=solver.evaluations_per_step) as run:
+    with net.attached(edit, solver=solver) as run:
         edited = net.solve(solver)
     held = range(LAYERS) if layers is None else layers
     hits = 3 * solver.evaluations_per_step

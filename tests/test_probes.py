@@ -33,7 +33,7 @@ def net(request):
 
 def record(net, *edits, solver=SOLVER):
     """Solve with the edits; the outcome of the last one, and the result."""
-    with attach(net.model, edits, nfe=solver.nfe, evaluations_per_step=solver.evaluations_per_step) as run:
+    with net.attached(*edits, solver=solver) as run:
         result = net.solve(solver)
     return run.outcomes, result
 

@@ -11,13 +11,13 @@ Meta, ``sam_audio/model/config.py``; paper, section 2.4.
 
 from __future__ import annotations
 
-import difflib
 import math
 
 from torch import nn
 
 from sam_lsac.errors import InputError, ModelError
 from sam_lsac.model.config import SAMAudioConfig, TransformerConfig
+from sam_lsac.records import unknown
 
 __all__ = ["SIZES", "Countable", "frames", "sizes_of"]
 
@@ -68,10 +68,6 @@ def frames(config: SAMAudioConfig, seconds: float) -> int:
 def _named(name: str) -> SAMAudioConfig:
     size = name.removeprefix(_HUB_PREFIX)
     if size not in SIZES:
-        near = difflib.get_close_matches(size, SIZES, n=1)
-        raise ModelError(
-            f"The size {name!r} is unknown; it is one of {', '.join(SIZES)}."
-            + (f" Did you mean {near[0]!r}?" if near else " For any other checkpoint pass the loaded model.")
-        )
+        raise ModelError(f"{unknown('size', name, SIZES)}; for any other checkpoint pass the loaded model.")
     dim, n_heads, n_layers = SIZES[size]
     return SAMAudioConfig(transformer=TransformerConfig(dim=dim, n_heads=n_heads, n_layers=n_layers, context_dim=dim))

@@ -16,13 +16,14 @@ from typing import Any, ClassVar
 
 import torch
 
-from sam_lsac.errors import PlanError
+from sam_lsac.errors import InputError, PlanError
 from sam_lsac.interventions import Edit
 from sam_lsac.metrics import DEFAULT_METRICS, METRICS
 from sam_lsac.mixtures import Mixture
 from sam_lsac.model import SAMAudio
 from sam_lsac.records import STRICT, read, unknown
 from sam_lsac.runs.arms import Arm, ResolvedArm, build_edit, describe_edit, resolve_arm
+from sam_lsac.separate import check_seed
 
 __all__ = ["NUMERICAL", "Plan", "RunSpec", "code_version", "plan"]
 
@@ -224,12 +225,7 @@ def _describe(mixture: Mixture) -> dict[str, Any]:
 
 def _condition(arm: ResolvedArm, baseline: ResolvedArm | None) -> dict[str, Any]:
     """What the arm adds to a run, and what is recorded beside it."""
-    same = baseline is not None and (arm.solver, arm.edits, arm.text, arm.spans) == (
-        baseline.solver,
-        baseline.edits,
-        baseline.text,
-        baseline.spans,
-    )
+    same = baseline is not None and replace(arm, name=baseline.name) == baseline
     record = (("entropy",) if same else ()) + (("block_ratio",) if arm.spans else ())
     return {"solver": arm.solver.name, "edits": arm.edits, "text": arm.text, "spans": arm.spans, "record": record}
 
@@ -249,8 +245,10 @@ def _check_lists(
         if twice := [value for value in values if values.count(value) > 1]:
             raise PlanError(f"The {what} {twice[0]!r} is there twice; give each its own.")
     for seed in seeds:
-        if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
-            raise PlanError(f"A seed is a whole number from 0 to 2 ** 63 - 1, not {seed!r}; give one such as 0.")
+        try:
+            check_seed(seed)
+        except InputError as error:
+            raise PlanError(str(error)) from error
     for metric in metrics:
         if metric not in METRICS:
             raise PlanError(f"{unknown('metric', metric, METRICS)}.")
