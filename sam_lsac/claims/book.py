@@ -26,11 +26,11 @@ class Book:
 
     Parameters
     ----------
-    settings : Settings
-    arms : mapping of str to Arm
-    claims : tuple of Claim
+    settings
+    arms
+    claims
         In the order of the file.
-    views : Views
+    views
         What is shown besides the verdicts.
     """
 
@@ -52,7 +52,7 @@ def load_claims(path: Path | str) -> Book:
 
     Parameters
     ----------
-    path : path
+    path
         A TOML file with `[settings]`, `[arms.NAME]`, `[[claims]]` and perhaps `[views]`.
 
     Raises

@@ -24,15 +24,15 @@ class Settings:
 
     Parameters
     ----------
-    alpha : float
+    alpha
         Level of each family of tests.
-    tost_margin_db : float
+    tost_margin_db
         Equivalence margin of metrics in dB.
-    tiers : tuple of str
-    seeds : tuple of int
+    tiers
+    seeds
         Of the noise.
-    bootstrap_seed, bootstrap_resamples : int
-    power : float
+    bootstrap_seed, bootstrap_resamples
+    power
         Of the statements about what a sample can show.
     """
 
@@ -69,35 +69,35 @@ class Claim:
 
     Parameters
     ----------
-    id, section, quote, paper : str
+    id, section, quote, paper
         Name, section, the paper's words, and the figures that survive (may be empty).
-    kind : str
+    kind
         One of the closed set in `sam_lsac.claims.kinds`.
-    arms, rivals : tuple of str
+    arms, rivals
         The arms that the claim is about, and those that it compares them with.
-    controls : tuple of str
+    controls
         Arms that are shown beside them and decide nothing.
-    baselines : tuple of str
+    baselines
         One for all arms, or one for each.
-    metrics, tiers : tuple of str
-    applies_to : {"any", "small", "22-layers"}
+    metrics, tiers
+    applies_to
         The checkpoints on which it is judged.
-    family : str
+    family
         Name of the Bonferroni family; empty where the kind makes no test.
-    family_size : int
+    family_size
         The number of tests that all claims of the family make; computed by the loader.
-    alpha : float
-    direction, score, label, stronger_tier : str or None
+    alpha
+    direction, score, label, stronger_tier
         Arguments of some kinds.
-    margin, tolerance : float or None
+    margin, tolerance
         Arguments of some kinds, in the unit of the figures.
-    targets : mapping of str to float
+    targets
         The paper's figures by quantity, where a kind compares with them.
-    figures : mapping of str to str
+    figures
         The paper's figures as text by "tier/arm", "arm" or "tier"; shown beside ours.
-    known_refutations : mapping of str to KnownRefutation
+    known_refutations
         By name or digest of a checkpoint.
-    settings : Settings
+    settings
     """
 
     id: str

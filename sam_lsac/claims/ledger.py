@@ -21,13 +21,13 @@ class Row:
 
     Parameters
     ----------
-    arm, tier, mixture, group, metric : str
+    arm, tier, mixture, group, metric
         What was run, and the column. `group` is the target's speaker or label.
-    seed : int
+    seed
         Of the noise.
-    value : float
+    value
         Finite, or NaN.
-    reason : str or None
+    reason
         Why the value is NaN; None where it is finite.
 
     Raises
@@ -61,13 +61,13 @@ class Pairs:
 
     Parameters
     ----------
-    mixtures, groups : tuple of str
+    mixtures, groups
         One per pair, sorted by mixture.
-    first, second : NDArray [n]
-        Finite, one per pair.
-    n_dropped : int
+    first, second
+        Finite, one per pair, [n].
+    n_dropped
         Mixtures without a finite figure in every run that the comparison needs.
-    reasons : tuple of str
+    reasons
         One per dropped mixture.
     """
 
@@ -104,7 +104,7 @@ class Ledger:
 
     Parameters
     ----------
-    rows : tuple of Row
+    rows
         At most one per (arm, mixture, seed, metric); a mixture belongs to one tier and group.
 
     Raises
@@ -168,9 +168,9 @@ class Ledger:
 
         Parameters
         ----------
-        x, y : sequence of (metric, arm)
-            Of one length; a mixture that lacks any of them is dropped.
-        tier : str
+        x, y
+            Pairs of metric and arm, of one length; a mixture that lacks any of them is dropped.
+        tier
         """
         aligned = self._aligned([*x, *y], tier)
         means = [table.mean(axis=0) for table in aligned.figures]

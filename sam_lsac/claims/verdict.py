@@ -19,17 +19,17 @@ class Context:
 
     Parameters
     ----------
-    checkpoint, digest : str
+    checkpoint, digest
         Name and SHA-256 of the checkpoint that made the ledger.
-    n_layers : int
-    is_small : bool
+    n_layers
+    is_small
         True for SAM-Audio-Small's weights (12 layers).
-    costs : mapping of str to ArmCost
-    gate : float, optional
+    costs
+    gate
         The pretrained span gate, before tanh.
-    flops_per_evaluation, self_attention_flops_per_evaluation : float, optional
+    flops_per_evaluation, self_attention_flops_per_evaluation
         FLOPs of one network evaluation on SAM-Audio-Small's configuration, 10 s of audio, whatever the checkpoint.
-    entropy_rates : mapping of str to tuple of float, optional
+    entropy_rates
         Per mixture, the convergence rate of every layer: mean over steps of |H(n+1) - H(n)|, in nats per step.
     """
 
@@ -50,26 +50,26 @@ class Finding:
 
     Parameters
     ----------
-    quantity : str
+    quantity
         What the estimate is: "loss" (baseline - arm, so that positive is worse), "deviation" (its magnitude),
         "deviation difference", "ratio", "saved share", ...
-    tier, metric, arm, versus : str
+    tier, metric, arm, versus
         Where it was taken; empty where that does not apply.
-    estimate, ci_low, ci_high : float or None
+    estimate, ci_low, ci_high
         With a 95 % interval (1 - alpha), not adjusted for the family.
-    d, d_low, d_high : float or None
+    d, d_low, d_high
         Cohen's d_z with its interval.
-    p, p_adjusted : float or None
+    p, p_adjusted
         Of the deciding test, before and after Bonferroni.
-    n, n_dropped : int
+    n, n_dropped
         Mixtures used and dropped.
-    paper : str
+    paper
         The paper's figure, as text; empty where it is lost.
-    axis : str
+    axis
         The cost axis, of Pareto findings.
-    status : Status or None
+    status
         What this figure alone says; None where it is only shown.
-    note : str
+    note
     """
 
     __pydantic_config__: ClassVar[Any] = STRICT
@@ -101,15 +101,15 @@ class Verdict:
 
     Parameters
     ----------
-    claim_id : str
-    status : Status
+    claim_id
+    status
         Of a claim with tiers: refuted where any of them is, supported where all are.
-    reason : str
+    reason
         A sentence with the figures that decided.
-    n, n_dropped : int
+    n, n_dropped
         The fewest mixtures used, and the most dropped, by any finding.
-    findings : tuple of Finding
-    tiers : mapping of str to Status
+    findings
+    tiers
         The status of each tier that was judged; empty where the claim is one case.
     """
 
