@@ -64,7 +64,8 @@ VIEWS = Views(
         ),
         CaveatRow(
             title="A p value that is not significant shows nothing", known="So there are equivalence tests.",
-            missing="Not run.", figures="equivalence", claims=("SS1", "LS6", "LS7", "LS9"),
+            missing="Not run.", figures="equivalence", rivals=("naive-14", "naive-12", "naive-10"),
+            claims=("SS1", "LS6", "LS7", "LS9"),
         ),
         CaveatRow(
             title="Another default", known="The default is midpoint.", missing="Not run.", figures="solvers",

@@ -121,11 +121,11 @@ def _ceiling(row: CaveatRow, known: _Known) -> str | None:
 
 
 def _equivalence(row: CaveatRow, known: _Known) -> str | None:
-    """How often no loss is shown, claim by claim, among the arms that the claim says lose nothing."""
+    """How often no loss is shown, claim by claim, among all arms but the row's rivals, which are said to lose."""
     counts: list[str] = []
     for verdict in _verdicts(row, known):
-        rivals = known.book[verdict.claim_id].rivals
-        judged = [one for one in verdict.findings if one.quantity == "loss" and one.status and one.arm not in rivals]
+        losses = [one for one in verdict.findings if one.quantity == "loss" and one.status]
+        judged = [one for one in losses if one.arm not in row.rivals]
         if judged:
             shown = sum(one.status == "supported" for one in judged)
             counts.append(f"{verdict.claim_id}: {shown} of {len(judged)}")

@@ -200,16 +200,10 @@ def _row(claim: Claim, verdict: Verdict | None, ledger: Ledger, *, book: Book, c
         paper=claim.paper,
         kind=claim.kind,
         applies_to=claim.applies_to,
-        topic=_topic(claim, book.views.topics),
+        topic=book.views.topic(claim.id) or f"Section {claim.section}",
         ours=headline(claim, shown),
         cost=cost_of(claim, ledger, context) if shown.status != "not run" or shown.findings else (),
         verdict=shown,
         selected=verdict is not None,
         expected=claim.known_refutation(context),
     )
-
-
-def _topic(claim: Claim, headings: Mapping[str, str]) -> str:
-    """Return the heading of the longest prefix that the claim's id begins with, or its section of the paper."""
-    prefixes = sorted((prefix for prefix in headings if claim.id.startswith(prefix)), key=len)
-    return headings[prefixes[-1]] if prefixes else f"Section {claim.section}"

@@ -18,6 +18,7 @@ from sam_lsac.report.tables import ArmRow, Cell, Point
 __all__ = ["attention_maps", "effects", "entropy_curves", "pareto", "points"]
 
 SINGLE = re.compile(r"L\d+(,L\d+)*")  # a series of layers that are named by their numbers, not by a class
+LONGEST = 26  # characters of an arm's name beside an axis; more would leave no room for the figure
 CROWDED = 10.0  # per cent of the cost axis: points nearer than this share one label
 PLACES = {  # of a label beside its point: offset in points, and how it is aligned
     "first": ((4, 3), "right", "bottom"),
@@ -112,7 +113,8 @@ def effects(arms: Sequence[ArmRow], findings: Sequence[Finding], *, tier: str, m
             axes.plot(
                 [published[arm]], [index], marker="D", markersize=5.5, color=INKS["ink"], fillstyle="none", linestyle=""
             )
-    axes.set_yticks(range(len(rows)), [arm for arm, _ in rows])
+    names = [arm if len(arm) <= LONGEST else f"{arm[: LONGEST - 1]}…" for arm, _ in rows]
+    axes.set_yticks(range(len(rows)), names)
     axes.invert_yaxis()
     caption(axes, title=tier, x=f"d of the {metric_name(metric)} loss")
     return to_svg(figure, name=f"effects-{tier}", label=f"Cohen's d of every arm on {tier}, beside the paper's")

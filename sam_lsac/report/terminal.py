@@ -25,6 +25,7 @@ COLOURS: dict[Status, str] = {
 NARROWEST = 80  # columns below which nothing is legible
 LONGEST = 110  # characters of a quote or a reason that a cell shows
 GAP = 2
+NAME = 22  # characters of an arm's name
 INTERVALS = "Intervals are of one comparison; verdicts correct for all tests of the claim's family (Bonferroni)."
 
 
@@ -156,8 +157,8 @@ def arms_table(report: Report, *, width: int = 100, colour: bool = False) -> str
     """Return, per arm, what it saves on both axes and, per tier, its deviation with interval and d_z."""
     report = legible(report)
     width = max(width, NARROWEST)
-    each = min(22, (width - 22 - 12 - 2) // max(1, len(report.tiers)) - 1)
-    widths = (22, 6, 6, *(each for _ in report.tiers))
+    each = min(22, (width - NAME - 12 - 2) // max(1, len(report.tiers)) - 1)
+    widths = (NAME, 6, 6, *(each for _ in report.tiers))
     right = range(1, len(widths))
     unit = unit_of(report.metric)
     header = ("\narm", "layer-\nsteps", "total\nFLOPs", *(f"{tier}\n{unit}" for tier in report.tiers))
@@ -170,12 +171,13 @@ def arms_table(report: Report, *, width: int = 100, colour: bool = False) -> str
 
 def _arm_cells(row: ArmRow, reference_solver: str) -> list[str]:
     cells = []
+    name = row.arm if len(row.arm) <= NAME else f"{row.arm[: NAME - 1]}…"  # on one line, or it could pass for another
     for cell in row.cells:
         words = estimate(cell.deviation, cell.deviation_low, cell.deviation_high)
         cells.append(f"{words}\nd {effect(cell.d)}" if cell.deviation is not None else NOTHING)
     solver = "" if row.solver == reference_solver else f"\n  {row.solver}"
     return [
-        f"{row.arm}{solver}",
+        f"{name}{solver}",
         *(percent(one).replace(" ", "") for one in (row.layer_steps_saved, row.flops_saved)),
         *cells,
     ]

@@ -2,7 +2,7 @@
 
 import contextlib
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 from sam_lsac.errors import StoreError
@@ -48,20 +48,17 @@ def write_whole(file: Path, text: str) -> Path:
     StoreError
         If it cannot be written.
     """
-    unfinished = None
+    unfinished = file.with_name(f".{secrets.token_hex(8)}.unfinished")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=file.parent, prefix=".", delete=False) as stream:
-            unfinished = Path(stream.name)
+        with unfinished.open("x", encoding="utf-8") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        unfinished.chmod(0o644)  # a temporary file is its owner's alone
         unfinished.replace(file)
     except OSError as error:
         raise StoreError(f"cannot write the report to {file.parent} ({error.strerror}): give another folder") from error
     finally:
-        if unfinished is not None:
-            with contextlib.suppress(OSError):
-                unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            unfinished.unlink(missing_ok=True)
     return file
