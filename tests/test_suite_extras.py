@@ -10,12 +10,18 @@ import pytest
 
 from sam_lsac.claims import load_claims
 from sam_lsac.errors import InputError
+from sam_lsac.metrics import column
 from sam_lsac.runs import decoder_noise, execute, open_store, plan, resolve_arm
-from sam_lsac.suite.extras import GRID_STEPS, MAP_ARMS, MAP_STEP, Shown, first_of_each_tier, freezing_arms
-from sam_lsac.suite.gather import Options, gather
+from sam_lsac.suite.cases import cases_of
+from sam_lsac.suite.extras import Shown, first_of_each_tier, freezing_arms
+from sam_lsac.suite.gather import compute, prepare
+from sam_lsac.suite.options import HOUSE_CLAIMS, Options
 from tests import tiny_models, tiny_runs
-from tests.test_bench import CLAIMS
+from tests.suite.rig import make_rig
 
+BOOK = load_claims(HOUSE_CLAIMS)
+GRID_STEPS = BOOK.views.freezing.steps
+MAP_ARMS, MAP_STEP = BOOK.views.maps.arms, BOOK.views.maps.step
 SPANS = {"spans": True, "solver": f"euler:{MAP_STEP}"}
 OPEN = {"kind": "HijackGate", "value": 1.0}
 GATED = {
@@ -40,7 +46,7 @@ def shown(model, mixtures, tmp_path_factory):
     """Extras of a small plan that was computed."""
     arms = tiny_runs.arms("baseline", *GATED, **GATED)
     planned = plan(arms, mixtures, model, seeds=(0,), metrics=("si_snr",))
-    book = SimpleNamespace(arms=arms)
+    book = SimpleNamespace(arms=arms, views=BOOK.views)
     making = Shown(book, model, mixtures, planned)
     with open_store(tmp_path_factory.mktemp("shown") / "runs.sqlite") as store:
         execute(planned, model, mixtures, store, keep=making.is_kept)
@@ -48,7 +54,7 @@ def shown(model, mixtures, tmp_path_factory):
 
 
 def test_the_grid_freezes_every_class_and_every_layer_at_every_step(model) -> None:
-    arms = freezing_arms(load_claims(CLAIMS), model)
+    arms = freezing_arms(BOOK, model)
     frozen = {name: resolve_arm(arm, model).edits[0] for name, arm in arms.items()}
     wanted = [tuple(layers) for layers in tiny_runs.CLASSES.values()] + [(layer,) for layer in range(tiny_runs.LAYERS)]
     assert sorted((edit.layers, edit.step) for edit in frozen.values()) == sorted(
@@ -61,7 +67,7 @@ def test_the_grid_freezes_every_class_and_every_layer_at_every_step(model) -> No
 def test_a_model_without_classes_still_has_its_single_layers() -> None:
     model = tiny_runs.model()
     model.layer_classes = None
-    assert len(freezing_arms(load_claims(CLAIMS), model)) == tiny_runs.LAYERS * len(GRID_STEPS)
+    assert len(freezing_arms(BOOK, model)) == tiny_runs.LAYERS * len(GRID_STEPS)
 
 
 def test_the_first_of_each_tier(mixtures) -> None:
@@ -90,7 +96,7 @@ def test_sounds_are_those_of_the_first_mixtures_with_their_score(shown) -> None:
         assert list(player.tracks) == ["mixture", "target", "baseline"]
         np.testing.assert_array_equal(player.tracks["baseline"], store.array(spec.key, "target"))
         score = store.get({spec.key})[spec.key].scores["si_snr"].value
-        assert player.notes == {"baseline": f"SI-SNR {score:.1f} dB"}
+        assert player.notes == {"baseline": f"SI-SNR {column('si_snr').text(score)}"}
 
 
 def test_entropy_is_the_mean_over_the_mixtures_of_a_tier(shown) -> None:
@@ -129,22 +135,30 @@ def test_what_the_noise_floor_refuses(model, n_latents, seeds, words) -> None:
         decoder_noise(model, latents, tiny_runs.mixtures(2), seeds=seeds)
 
 
-@pytest.mark.parametrize(("claims", "with_grid"), [(["SS4"], False), (["SS1"], True)])
-def test_the_grid_is_run_where_freezing_is_judged(model, mixtures, tmp_path, monkeypatch, claims, with_grid) -> None:
-    monkeypatch.setattr("sam_lsac.suite.gather.GRID_PER_TIER", 1)
-    book = load_claims(CLAIMS)
+@pytest.mark.parametrize(("claim", "with_grid"), [("SS4", False), ("SS1", True)])
+def test_the_grid_is_run_where_freezing_is_judged(tmp_path, claim, with_grid) -> None:
+    rig = make_rig(tmp_path / "house")
+    views = replace(BOOK.views, freezing=replace(BOOK.views.freezing, per_tier=1))
     options = Options(
-        book=book,
-        model=model,
+        claims=HOUSE_CLAIMS,
+        model=str(rig.checkpoint),
         device="cpu",
-        mixtures=mixtures[:2],
+        mixtures=str(rig.mixtures),
+        per_tier=2,
+        seeds=(0,),
         store=tmp_path / "runs.sqlite",
         replay=False,
-        seeds=(0,),
+        report=tmp_path / "report",
+        autosave=False,
+        compare=None,
+        fail_on="never",
     )
-    evidence = gather(options, claims)
+    prepared = prepare(options, cases_of(BOOK, [claim])[:1], book=replace(BOOK, views=views))
+    assert not options.store.exists()  # nothing is written before anything is computed
+    evidence = compute(prepared, step=lambda _: None)
     assert bool(evidence.grid) == with_grid
     arms = {row.arm for row in evidence.ledger.rows}
     gridded = {row.mixture for row in evidence.ledger.rows if row.arm == "freezing/fast/8"}
-    assert gridded == ({"clean-000"} if with_grid else set())
+    assert gridded == ({"clean-0"} if with_grid else set())
+    assert {row.tier for row in evidence.ledger.rows} == ({"clean"} if with_grid else {"clean", "noisy"})
     assert set(evidence.grid) <= arms

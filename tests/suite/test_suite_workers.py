@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.suite.conftest import Judged
-from tests.suite.rig import Rig, make_rig
+from tests.suite.rig import Rig, cases_of, make_rig
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +52,6 @@ def test_header_progress_table_and_summary_come_once(shared: tuple[Rig, str]) ->
 
 
 def test_properties_travel_to_the_controller(shared: tuple[Rig, str], judged: Judged) -> None:
-    from tests.suite.rig import cases_of
-
     mine, theirs = (
         {
             name: [(one.get("name"), one.get("value")) for one in case.iter("property")]
