@@ -20,7 +20,7 @@ from sam_lsac.interventions import Edit
 from sam_lsac.mixtures.sound_file import open_sound
 from sam_lsac.model import SAMAudio
 from sam_lsac.separate import SILENCE_RMS, Span
-from sam_lsac.solver import Euler, Solver
+from sam_lsac.solver import Euler, Fitted, Solver
 from sam_lsac.windows import separate_windows, windows_of
 
 __all__ = ["CHANNELS", "FileSeparation", "separate_file"]
@@ -48,7 +48,8 @@ class FileSeparation:
     audio_s, wall_s
         Duration of the audio, and the time that separating and writing took, in seconds.
     flops, plain_flops
-        Floating-point operations of the network in all windows, as if none were silent, with and without edits.
+        Floating-point operations of the network in all windows, as if none were silent: as they were
+        separated, and without edits and by the solver that a fitted one stands for.
     """
 
     target: Path
@@ -67,7 +68,7 @@ class FileSeparation:
 
     @property
     def flops_saved(self) -> float:
-        """Fraction of the operations that the edits saved."""
+        """Fraction of the operations that the edits and the fitted solver saved."""
         return 1 - self.flops / self.plain_flops
 
 
@@ -162,10 +163,9 @@ def separate_file(
     tokens = int(model.text_encoder([prompt])[1].sum()) if model.text_encoder is not None else 0
     seconds = [(window.stop - window.start) / model.sample_rate for window in windows]
 
-    def total(of: Sequence[Edit]) -> float:
+    def total(of: Sequence[Edit], by: Solver) -> float:
         counts = {
-            one: count_flops(model, seconds=one, text_tokens=tokens, edits=of, solver=solver).total
-            for one in set(seconds)
+            one: count_flops(model, seconds=one, text_tokens=tokens, edits=of, solver=by).total for one in set(seconds)
         }
         return n_channels * sum(counts[one] for one in seconds)
 
@@ -176,8 +176,8 @@ def separate_file(
         n_windows=len(windows),
         audio_s=n_samples / rate,
         wall_s=time.perf_counter() - began,
-        flops=total(edits),
-        plain_flops=total(()),
+        flops=total(edits, solver),
+        plain_flops=total((), solver.reference if isinstance(solver, Fitted) else solver),
     )
 
 

@@ -252,6 +252,7 @@ class TestCommands:
         soundfile.write(tmp_path / "in.wav", wave, tiny_runs.RATE, subtype="FLOAT")
         command = ["separate", str(tmp_path / "in.wav"), "--model", str(checkpoint), "--prompt", "dog barking"]
         assert main([*command, "--schedule", str(path), "--out", str(tmp_path / "out")]) == 0
+        assert ", 50.0% saved" in capsys.readouterr().out  # against the solver that it stands for
         wanted = separate(
             load_model(checkpoint), wave, sample_rate=tiny_runs.RATE, prompt="dog barking", solver=schedule.solver
         )
