@@ -39,7 +39,9 @@ def mean_interval(
     level
         Coverage, between 0 and 1.
     method
-        "t" or "bca"; `seed` and `n_resamples` matter to "bca" alone.
+        "t" or "bca".
+    seed, n_resamples
+        Seed and number of draws of "bca"; they do not matter to "t".
 
     Raises
     ------
@@ -69,6 +71,8 @@ def ratio_interval(
     ----------
     numerator, denominator
         [n] each, one figure per mixture, in one order; the denominator's figures are all greater than 0.
+    level, seed, n_resamples
+        Coverage, seed and number of draws.
 
     Raises
     ------
