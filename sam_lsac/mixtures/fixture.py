@@ -90,6 +90,11 @@ class Entry:
         Where the target is active: (start, end) in seconds.
     sha256
         Digest of the whole mixture at the recordings' rate.
+
+    Raises
+    ------
+    InputError
+        If a level, the seed or the start of the excerpt is out of range.
     """
 
     __pydantic_config__: ClassVar[Any] = FINITE
