@@ -66,9 +66,9 @@ class Score:
 
     Parameters
     ----------
-    value : float
+    value
         Finite, or NaN.
-    reason : str or None
+    reason
         Why `value` is NaN; None where it is finite.
 
     Raises
@@ -93,8 +93,8 @@ def si_snr(estimate: ArrayLike, reference: ArrayLike) -> Score:
 
     Parameters
     ----------
-    estimate, reference : array_like [N]
-        Waves of equal length; any scale.
+    estimate, reference
+        [N], waves of equal length; any scale.
 
     Returns
     -------
@@ -130,8 +130,8 @@ def sar(estimate: ArrayLike, target: ArrayLike, *, residual: ArrayLike) -> Score
 
     Parameters
     ----------
-    estimate, target, residual : array_like [N]
-        The estimate of the target, and both true sources.
+    estimate, target, residual
+        [N] each, the estimate of the target, and both true sources.
 
     Returns
     -------
@@ -345,13 +345,13 @@ def measure(
 
     Parameters
     ----------
-    estimate, target, residual : array_like [N]
-        The separated target and both true sources.
-    sample_rate : int
+    estimate, target, residual
+        [N] each, the separated target and both true sources.
+    sample_rate
         Hz.
-    wave : array_like [N], optional
-        The mixture that was separated; target + residual where not given.
-    metrics : sequence of str
+    wave
+        [N], the mixture that was separated; target + residual when None.
+    metrics
         Column names, keys of `METRICS`.
 
     Returns

@@ -27,7 +27,9 @@ class Book:
     Parameters
     ----------
     settings
+        What all claims share.
     arms
+        By name.
     claims
         In the order of the file.
     views
@@ -71,7 +73,13 @@ def load_claims(path: Path | str) -> Book:
 
 
 def parse_claims(data: Mapping[str, Any]) -> Book:
-    """Validate the contents of a claims file; see `load_claims`."""
+    """Validate the contents of a claims file; see `load_claims`.
+
+    Raises
+    ------
+    ClaimError
+        If any row has an unknown, missing or wrong value.
+    """
     file = read(File, data, where="claims file", error=ClaimError)
     settings = settings_of(file.settings)
     arms = {name: _arm(name, table) for name, table in file.arms.items()}

@@ -85,7 +85,13 @@ class Cell:
 
 
 def loss(claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: str, versus: str | None = None) -> Cell:
-    """Return the loss of `arm` against its baseline, or against `versus`: positive is worse."""
+    """Return the loss of `arm` against its baseline, or against `versus`: positive is worse.
+
+    Raises
+    ------
+    UndecidedError
+        If fewer than two mixtures are complete.
+    """
     other = claim.baseline_of(arm) if versus is None else versus
     pairs = ledger.paired(metric, arm=arm, baseline=other, tier=tier)
     oriented = pairs.exchanged if column(metric).higher_is_better else pairs
@@ -94,7 +100,13 @@ def loss(claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: str, vers
 
 
 def deviation_difference(claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: str, rival: str) -> Cell:
-    """Return by how much `arm` deviates more than `rival` from the baseline (negative: less)."""
+    """Return by how much `arm` deviates more than `rival` from the baseline (negative: less).
+
+    Raises
+    ------
+    UndecidedError
+        If fewer than two mixtures are complete.
+    """
     base = claim.baselines[0]
     pairs = ledger.deviations(metric, arm=arm, rival=rival, baseline=base, tier=tier)
     where = {"tier": tier, "metric": metric, "arm": arm, "versus": rival}
@@ -103,7 +115,13 @@ def deviation_difference(claim: Claim, ledger: Ledger, *, tier: str, metric: str
 
 
 def log_change(claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: str) -> Cell:
-    """Return the logarithm of `arm` less that of its baseline, of a quantity that is positive in every mixture."""
+    """Return the logarithm of `arm` less that of its baseline, of a quantity that is positive in every mixture.
+
+    Raises
+    ------
+    UndecidedError
+        If fewer than two mixtures are complete, or a figure is not above zero.
+    """
     versus = claim.baseline_of(arm)
     pairs = ledger.paired(metric, arm=arm, baseline=versus, tier=tier)
     usable(pairs, f"{metric} of {arm} and {versus} on {tier}")

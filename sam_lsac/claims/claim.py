@@ -29,9 +29,11 @@ class Settings:
     tost_margin_db
         Equivalence margin of metrics in dB.
     tiers
+        All tiers, in the order of tables.
     seeds
         Of the noise.
     bootstrap_seed, bootstrap_resamples
+        Seed and number of the draws behind an interval.
     power
         Of the statements about what a sample can show.
     """
@@ -80,6 +82,7 @@ class Claim:
     baselines
         One for all arms, or one for each.
     metrics, tiers
+        The columns and the tiers that it is judged on.
     applies_to
         The checkpoints on which it is judged.
     family
@@ -87,6 +90,7 @@ class Claim:
     family_size
         The number of tests that all claims of the family make; computed by the loader.
     alpha
+        Level of its family of tests.
     direction, score, label, stronger_tier
         Arguments of some kinds.
     margin, tolerance
@@ -98,6 +102,7 @@ class Claim:
     known_refutations
         By name or digest of a checkpoint.
     settings
+        Of its book.
     """
 
     id: str

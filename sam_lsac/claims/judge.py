@@ -30,9 +30,11 @@ def judge(claim: Claim, ledger: Ledger, context: Context, *, tiers: Sequence[str
     Parameters
     ----------
     claim
+        What is judged.
     ledger
         Rows of this checkpoint alone.
     context
+        The checkpoint, and what else is known of it.
     tiers
         Those of the claim's tiers that are judged; all of them where not given.
 

@@ -171,6 +171,7 @@ class Ledger:
         x, y
             Pairs of metric and arm, of one length; a mixture that lacks any of them is dropped.
         tier
+            Of the mixtures.
         """
         aligned = self._aligned([*x, *y], tier)
         means = [table.mean(axis=0) for table in aligned.figures]

@@ -22,9 +22,11 @@ class Context:
     checkpoint, digest
         Name and SHA-256 of the checkpoint that made the ledger.
     n_layers
+        Of its transformer.
     is_small
         True for SAM-Audio-Small's weights (12 layers).
     costs
+        By arm.
     gate
         The pretrained span gate, before tanh.
     flops_per_evaluation, self_attention_flops_per_evaluation
@@ -70,6 +72,7 @@ class Finding:
     status
         What this figure alone says; None where it is only shown.
     note
+        What else there is to say of it, such as that it decides nothing.
     """
 
     __pydantic_config__: ClassVar[Any] = STRICT
@@ -102,6 +105,7 @@ class Verdict:
     Parameters
     ----------
     claim_id
+        Of the claim.
     status
         Of a claim with tiers: refuted where any of them is, supported where all are.
     reason
@@ -109,6 +113,7 @@ class Verdict:
     n, n_dropped
         The fewest mixtures used, and the most dropped, by any finding.
     findings
+        The figures behind it.
     tiers
         The status of each tier that was judged; empty where the claim is one case.
     """

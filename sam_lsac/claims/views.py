@@ -66,6 +66,7 @@ class CaveatRow:
     Parameters
     ----------
     title
+        Heading of its box.
     known
         What stands without any run.
     missing
@@ -98,6 +99,7 @@ class Views:
     notes
         By the same prefixes, what a reader of those claims must know; shown under their table.
     sounds, maps, freezing, sweep
+        What can be played, and what is drawn.
     caveats
         Statements about the method, in the order in which they are shown.
     reference

@@ -46,7 +46,7 @@ def resolve(model: nn.Module, site: Site) -> nn.Module:
 
 
 def count_layers(model: nn.Module) -> int:
-    """Layers of the model's transformer."""
+    """Layers of the model's transformer; EditError where it has none."""
     layers = resolve(model, Site(path="transformer.layers"))
     if not isinstance(layers, nn.ModuleList):
         raise EditError(f"transformer.layers must be a ModuleList, as in SAM Audio, but is a {type(layers).__name__}.")

@@ -30,9 +30,9 @@ def active_spans(wave: NDArray[np.float64], sample_rate: int) -> tuple[tuple[flo
 
     Parameters
     ----------
-    wave : NDArray[float64], shape [N]
-        One source; not silent.
-    sample_rate : int
+    wave
+        [N], one source; not silent.
+    sample_rate
         In Hz.
 
     Returns
@@ -59,9 +59,9 @@ def active_level_db(wave: NDArray[np.float64], sample_rate: int) -> float:
 
     Parameters
     ----------
-    wave : NDArray[float64], shape [N]
-        One source; not silent.
-    sample_rate : int
+    wave
+        [N], one source; not silent.
+    sample_rate
         In Hz.
 
     Returns
@@ -83,9 +83,9 @@ def active_share(spans: tuple[tuple[float, float], ...], start_s: float, end_s: 
 
     Parameters
     ----------
-    spans : tuple of (start, end)
-        In seconds, without overlaps.
-    start_s, end_s : float
+    spans
+        (start, end) in seconds, without overlaps.
+    start_s, end_s
         The interval, in seconds.
 
     Returns
@@ -111,11 +111,11 @@ def choose_excerpt(
 
     Parameters
     ----------
-    target, residual : NDArray[float64], shape [N]
-        The two sources, without added noise.
-    sample_rate : int
+    target, residual
+        [N] each, the two sources, without added noise.
+    sample_rate
         In Hz.
-    duration_s : float
+    duration_s
         Length of the excerpt in seconds; where it is longer than the waves, it starts at 0.
 
     Returns

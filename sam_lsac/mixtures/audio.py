@@ -65,15 +65,15 @@ def resample(wave: NDArray[np.float64], from_hz: int, to_hz: int) -> NDArray[np.
 
     Parameters
     ----------
-    wave : NDArray[float64], shape [N]
-        Samples at ``from_hz``.
-    from_hz, to_hz : int
+    wave
+        [N], samples at ``from_hz``.
+    from_hz, to_hz
         Sample rates in Hz.
 
     Returns
     -------
-    NDArray[float64], shape [round(N * to_hz / from_hz)]
-        The same array where the rates are equal.
+    NDArray
+        [round(N * to_hz / from_hz)]; the same array where the rates are equal.
     """
     if from_hz == to_hz:
         return wave
@@ -87,12 +87,12 @@ def on_grid(wave: NDArray[np.float64]) -> NDArray[np.float32]:
 
     Parameters
     ----------
-    wave : NDArray[float64], shape [N]
-        Samples within -16 and 16.
+    wave
+        [N], samples within -16 and 16.
 
     Returns
     -------
-    NDArray[float32], shape [N]
-        Multiples of 2 ** -20, without negative zeros.
+    NDArray
+        [N], multiples of 2 ** -20, without negative zeros.
     """
     return (np.round(wave * GRID_STEPS) / GRID_STEPS + 0.0).astype(np.float32)

@@ -33,15 +33,15 @@ class Clip:
 
     Parameters
     ----------
-    path : Path
+    path
         The file.
-    group : str
+    group
         Speaker or label.
-    prompt : str
+    prompt
         What names it.
-    credit : str
+    credit
         Whom to name.
-    is_voice : bool
+    is_voice
         Whether somebody speaks or sings in it.
     """
 
@@ -57,7 +57,7 @@ def find_clips(folder: Path, boundary: Boundary) -> list[Clip] | None:
 
     Parameters
     ----------
-    folder : Path
+    folder
         Folder of one corpus.
     boundary
         Where files may lie. Tables are checked here, recordings when they are read: there may be 50,000.

@@ -40,17 +40,17 @@ class Source:
 
     Parameters
     ----------
-    file : str
+    file
         Path below ``fixtures/mixtures``.
-    sha256 : str
+    sha256
         Of the file.
-    group : str
+    group
         Speaker or label.
-    prompt : str
+    prompt
         What names it.
-    licence, credit, package : str
+    licence, credit, package
         Terms, whom to name, and the Debian package and version.
-    clips : tuple of str
+    clips
         The files of the package that it was made of.
     """
 
@@ -74,22 +74,27 @@ class Entry:
     ----------
     id, tier, excerpt_start_s
         As in `Mixture`.
-    subset : str
+    subset
         ``claims`` or ``calibration``.
-    target, residual : str
+    target, residual
         Files of the two sources.
-    level_difference_db : float
+    level_difference_db
         Level of the target over that of the residual before noise, in dB.
-    gains_db : tuple of float
+    gains_db
         Gains of target and residual that make it so, in dB.
-    snr_db : float or None
+    snr_db
+        Of the Noisy tier; None in the others.
+    noise_seed
         Of the Noisy tier.
-    noise_seed : int
-        Of the Noisy tier.
-    spans : tuple of (start, end)
-        Where the target is active, in seconds.
-    sha256 : str
+    spans
+        Where the target is active: (start, end) in seconds.
+    sha256
         Digest of the whole mixture at the recordings' rate.
+
+    Raises
+    ------
+    InputError
+        If a level, the seed or the start of the excerpt is out of range.
     """
 
     __pydantic_config__: ClassVar[Any] = FINITE
@@ -137,14 +142,14 @@ def read_manifests(folder: Path = MIXTURES_FOLDER) -> tuple[dict[str, Source], l
 
     Parameters
     ----------
-    folder : Path
+    folder
         A folder like ``fixtures/mixtures``.
 
     Returns
     -------
-    sources : dict of Source
+    sources
         By file.
-    entries : list of Entry
+    entries
         Sorted by name, so by tier and number.
 
     Raises
@@ -178,14 +183,14 @@ def load_fixture(
 
     Parameters
     ----------
-    tier : str
+    tier
         ``clean``, ``noisy`` or ``env``.
-    subset : str
+    subset
         ``claims`` or ``calibration``.
-    n_mixtures : int
+    n_mixtures
         How many.
-    sample_rate, duration_s : optional
-        As in `sam_lsac.mixtures.scene.mix`.
+    sample_rate, duration_s
+        As in `sam_lsac.mixtures.scene.mix`; None for the recordings' own rate and whole length.
     follow_outside
         As in `load_mixtures`.
 

@@ -44,22 +44,22 @@ def load_mixtures(
 
     Parameters
     ----------
-    source : str or Path
+    source
         ``"embedded"`` for the mixtures that come with the repository; else a folder: of stems, with LibriSpeech (Clean
         and Noisy), with ESC-50 or FSD50K (Env), or with several of these corpora (Env then also mixes speech with
         sounds).
-    tiers : sequence of str
+    tiers
         Of ``clean``, ``noisy`` and ``env``; stems that name no tier come in any case, as tier ``user``.
-    per_tier : int
+    per_tier
         So many mixtures of every tier; a folder may hold fewer.
-    subset : str
+    subset
         ``claims`` (48 a tier of the repository's) or ``calibration`` (8, of other recordings).
-    sample_rate : int, optional
+    sample_rate
         In Hz; the recordings' own when None (16 kHz for the repository's). The Noisy tier has its SNR at the lower of
         this rate and the recordings' own.
-    duration_s : float, optional
+    duration_s
         In seconds: an excerpt in which both sources are active; the whole (5 s) when None.
-    seed : int
+    seed
         Of the pairs made from a corpus; the repository's mixtures are fixed.
     follow_outside
         Read also files that a table, a manifest or a link in the folder leads out of it to. Leave it False for what

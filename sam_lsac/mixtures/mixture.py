@@ -26,25 +26,25 @@ class Mixture:
 
     Parameters
     ----------
-    id : str
+    id
         Name within its source, such as ``clean-000``.
-    tier : str
+    tier
         ``clean``, ``noisy``, ``env``, or ``user`` for stems of the user's own.
-    target, residual : NDArray[float32], shape [N]
-        The wanted source, and everything else, with the noise of the Noisy tier.
-    sample_rate : int
+    target, residual
+        [N] each, the wanted source, and everything else, with the noise of the Noisy tier.
+    sample_rate
         In Hz.
-    prompt : str
+    prompt
         Lower-case noun and verb that name the target.
-    residual_prompt : str or None
-        The same for the other source, where there is one to name.
-    spans : tuple of ("+", start, end)
-        Where the target is active, in seconds.
-    group : str
+    residual_prompt
+        The same for the other source; None where there is none to name.
+    spans
+        Where the target is active: ("+", start, end), in seconds.
+    group
         The target's speaker or label.
-    credits : tuple of str
+    credits
         Whom to name for the recordings.
-    excerpt_start_s : float
+    excerpt_start_s
         Where `excerpt` starts unless told otherwise, in seconds; both sources are active there.
 
     Raises
@@ -101,9 +101,9 @@ class Mixture:
 
         Parameters
         ----------
-        start_s : float, optional
+        start_s
             In seconds; where both sources are active (`excerpt_start_s`) when None.
-        duration_s : float
+        duration_s
             In seconds.
 
         Returns
@@ -135,7 +135,7 @@ class Mixture:
 
         Parameters
         ----------
-        sample_rate : int
+        sample_rate
             In Hz.
 
         Returns

@@ -37,15 +37,15 @@ def pair_scenes(
 
     Parameters
     ----------
-    clips : sequence of Clip
+    clips
         Of all corpora that there are.
-    tier : str
+    tier
         ``clean``, ``noisy`` or ``env``.
-    per_tier : int
+    per_tier
         At most so many.
-    subset : str
+    subset
         ``claims`` or ``calibration``.
-    seed : int
+    seed
         Of the order, the level differences and the noise.
     boundary
         Where the recordings may lie.

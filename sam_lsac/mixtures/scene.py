@@ -32,19 +32,19 @@ class Scene:
     ----------
     id, tier, prompt, residual_prompt, group, credits
         As in `Mixture`.
-    target, residual : NDArray[float64], shape [N]
-        The recordings.
-    sample_rate : int
+    target, residual
+        [N] each, the recordings.
+    sample_rate
         In Hz.
-    gains_db : tuple of float
+    gains_db
         Gain of target and of residual in dB.
-    snr_db : float or None
+    snr_db
         Power of target and residual together over that of added white noise, in dB; None for no noise.
-    noise_seed : int
+    noise_seed
         Seed of that noise.
-    spans : tuple of (start, end) or None
-        Where the target is active, in seconds; found by the energy detector when None.
-    excerpt_start_s : float or None
+    spans
+        Where the target is active: (start, end) in seconds; found by the energy detector when None.
+    excerpt_start_s
         Where a shorter mixture is cut out; chosen by `choose_excerpt` when None.
     """
 
@@ -76,11 +76,11 @@ def mix(scene: Scene, *, sample_rate: int | None = None, duration_s: float | Non
 
     Parameters
     ----------
-    scene : Scene
+    scene
         What to mix.
-    sample_rate : int, optional
+    sample_rate
         In Hz; the recordings' own when None.
-    duration_s : float, optional
+    duration_s
         In seconds; all there is when None.
 
     Returns
@@ -134,11 +134,11 @@ def balance(target: Wave, residual: Wave, *, sample_rate: int, level_difference_
 
     Parameters
     ----------
-    target, residual : NDArray[float64], shape [N]
-        The two sources.
-    sample_rate : int
+    target, residual
+        [N] each, the two sources.
+    sample_rate
         In Hz.
-    level_difference_db : float
+    level_difference_db
         Wanted level of the target over that of the residual, in dB.
 
     Returns

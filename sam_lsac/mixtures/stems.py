@@ -75,13 +75,13 @@ def stem_scenes(folder: Path, *, tiers: Sequence[str], per_tier: int, subset: st
 
     Parameters
     ----------
-    folder : Path
+    folder
         With one subfolder for every mixture; subfolders with neither audio nor notes are passed over.
-    tiers : sequence of str
+    tiers
         Tiers that are wanted; mixtures of tier ``user``, which is the default, are wanted always.
-    per_tier : int
+    per_tier
         At most so many of each tier, by name.
-    subset : str
+    subset
         ``claims``, which is the default, or ``calibration``.
     boundary
         Where files may lie.

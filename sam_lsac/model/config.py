@@ -54,7 +54,13 @@ _MOST_HOP = 65_536  # samples of one frame
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransformerConfig:
-    """Options of the diffusion transformer (Meta: ``TransformerConfig``)."""
+    """Options of the diffusion transformer (Meta: ``TransformerConfig``).
+
+    Raises
+    ------
+    CheckpointError
+        If sizes do not fit each other, or a feed-forward network or the table of positions would be too large.
+    """
 
     __pydantic_config__: ClassVar[Any] = STRICT
 
@@ -120,7 +126,13 @@ class TransformerConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DACVAEConfig:
-    """Options of Meta's variational codec (Meta: ``DACVAEConfig``)."""
+    """Options of Meta's variational codec (Meta: ``DACVAEConfig``).
+
+    Raises
+    ------
+    CheckpointError
+        If a frame has too many samples.
+    """
 
     __pydantic_config__: ClassVar[Any] = STRICT
 
@@ -174,6 +186,11 @@ class MDCTConfig:
         Energy a bin, in squared full scale, that is added to every gain, so that silence stays finite.
     mean, scale
         One offset and one factor a channel, shapes first: latent = (value - mean) * scale.
+
+    Raises
+    ------
+    CheckpointError
+        If the bands cover no bin or too many, or there is not one offset and one factor a channel.
     """
 
     __pydantic_config__: ClassVar[Any] = STRICT
@@ -211,7 +228,13 @@ class MDCTConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextEncoderConfig:
-    """Options of the T5 text encoder (Meta: ``T5EncoderConfig``); ``name`` is a subfolder or a hub id."""
+    """Options of the T5 text encoder (Meta: ``T5EncoderConfig``); ``name`` is a subfolder or a hub id.
+
+    Raises
+    ------
+    CheckpointError
+        If prompts are to be padded to a length that is not given.
+    """
 
     __pydantic_config__: ClassVar[Any] = STRICT
 
@@ -227,7 +250,13 @@ class TextEncoderConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SAMAudioConfig:
-    """Everything that ``config.json`` says about a separation (Meta: ``SAMAudioConfig``)."""
+    """Everything that ``config.json`` says about a separation (Meta: ``SAMAudioConfig``).
+
+    Raises
+    ------
+    CheckpointError
+        If channels of codec and transformer, or the widths of text and transformer, do not fit.
+    """
 
     in_channels: int = 768
     audio_codec: DACVAEConfig | MDCTConfig = field(default_factory=DACVAEConfig)

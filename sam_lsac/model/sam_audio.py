@@ -216,7 +216,13 @@ class SAMAudio(nn.Module):
         )
 
     def anchors(self, spans: Sequence[Sequence[Span] | None] | None, keep: Tensor) -> tuple[Tensor, Tensor]:
-        """Turn spans in seconds into ids [B, S] and their alignment to frames [B, T]; ``keep`` is the frame mask."""
+        """Turn spans in seconds into ids [B, S] and their alignment to frames [B, T]; ``keep`` is the frame mask.
+
+        Raises
+        ------
+        InputError
+            If there is not one list, or None, a mixture; if a span is not ("+" or "-", start, end), 0 <= start < end.
+        """
         rows = list(spans) if spans is not None else [None] * keep.size(0)
         if len(rows) != keep.size(0):
             raise InputError(f"{len(rows)} span lists for {keep.size(0)} mixtures; give one list, or None, a mixture.")

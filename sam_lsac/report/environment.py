@@ -29,23 +29,25 @@ class Environment:
 
     Parameters
     ----------
-    created : str
+    created
         UTC, ISO 8601.
-    checkpoint, digest : str
+    checkpoint, digest
         Name and SHA-256 of the weights.
-    n_layers : int
-    device, accelerator, driver, cpu : str
+    n_layers
+        Of the model's transformer.
+    device, accelerator, driver, cpu
         The torch device of the runs, the GPU's name and driver ("none" on a CPU), and the processor.
-    operating_system, python, torch : str
-    packages : mapping of str to str
-        Versions of what computes figures.
-    git_commit : str
+    operating_system, python, torch
+        The system with its release and machine, and the versions of Python and of torch.
+    packages
+        Versions of what computes figures, by package.
+    git_commit
         Of the source tree, with "+ changes" where files differ from it; "unknown" outside a repository.
-    mixtures : mapping of str to int
+    mixtures
         Mixtures per tier with at least one run.
-    seeds : tuple of int
+    seeds
         Of the noise, over all runs.
-    n_runs : int
+    n_runs
         Different (arm, mixture, seed) in the ledger.
     """
 
@@ -74,11 +76,13 @@ def environment(context: Context, ledger: Ledger, *, device: str = "cpu", root: 
 
     Parameters
     ----------
-    context : Context
-    ledger : Ledger
-    device : str
+    context
+        Names the checkpoint that was run.
+    ledger
+        The runs, whose mixtures and seeds are listed.
+    device
         The torch device that the runs were computed on.
-    root : Path, optional
+    root
         A folder of the source repository; None for the folder of this package, where git tracks it.
     """
     on_gpu = torch.device(device).type == "cuda" and torch.cuda.is_available()

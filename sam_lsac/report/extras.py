@@ -18,15 +18,16 @@ class AttentionMap:
 
     Parameters
     ----------
-    mixture : str
-    layer, step : int
+    mixture
+        Its name.
+    layer, step
         The layer from 0, the step from 1.
-    condition : str
+    condition
         What was done to the model, such as "before"; the columns of the figure, in the order in which they come.
-    weights : NDArray [T, T]
-        Finite; rows are queries.
-    span : NDArray [T], optional
-        True where the target is active.
+    weights
+        [T, T], finite; rows are queries.
+    span
+        [T], True where the target is active; None to mark nothing.
 
     Raises
     ------
@@ -55,13 +56,14 @@ class Player:
 
     Parameters
     ----------
-    mixture, tier, prompt : str
-    sample_rate : int
+    mixture, tier, prompt
+        The mixture's name and tier, and the prompt that names its target.
+    sample_rate
         Hz.
-    tracks : mapping of str to NDArray [N]
-        Waves in -1 to 1 by name, shown in this order: the mixture, its target, and what some arms made of it.
-    notes : mapping of str to str
-        A word under a track, such as its SI-SNR.
+    tracks
+        Waves [N] in -1 to 1 by name, shown in this order: the mixture, its target, and what some arms made of it.
+    notes
+        A word under a track, such as its SI-SNR, by the track's name.
 
     Raises
     ------
@@ -90,12 +92,13 @@ class NoiseFloor:
 
     Parameters
     ----------
-    metric : str
-    mean, largest : float
+    metric
+        Its column name.
+    mean, largest
         Of the absolute difference, in the metric's unit.
-    n : int
+    n
         Mixtures.
-    note : str
+    note
         How it was measured.
     """
 
@@ -112,14 +115,17 @@ class Extras:
 
     Parameters
     ----------
-    entropy : mapping of str to NDArray [layers, steps]
-        Mean attention entropy in nats by tier (or under any one name), from layer 0 and step 1.
-    classes : mapping of str to tuple of int
+    entropy
+        [layers, steps], mean attention entropy in nats by tier (or under any one name), from layer 0 and step 1.
+    classes
         Layers, from 0, that are "stable", "moderate" and "fast".
-    maps : tuple of AttentionMap
-    players : tuple of Player
-    noise_floor : tuple of NoiseFloor
-    speed_limits : mapping of str to float
+    maps
+        Attention maps, in the order in which they are shown.
+    players
+        Sounds, one player a mixture.
+    noise_floor
+        One a metric; empty where it was not measured.
+    speed_limits
         Largest possible speed-up of SAM-Audio-Small's transformer by caching, by length of audio ("10 s").
 
     Raises

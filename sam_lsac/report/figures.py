@@ -99,11 +99,11 @@ def to_svg(figure: Figure, *, name: str, label: str) -> str:
 
     Parameters
     ----------
-    figure : Figure
+    figure
         Drawn in `INKS`.
-    name : str
+    name
         Different for each figure of a page: it makes the ids unique.
-    label : str
+    label
         What the figure shows, for those who do not see it.
     """
     name = re.sub(r"[^\w-]", "-", name)

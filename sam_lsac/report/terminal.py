@@ -34,12 +34,13 @@ def terminal_text(report: Report, *, width: int = 100, colour: bool = False, rea
 
     Parameters
     ----------
-    report : Report
-    width : int
+    report
+        What `build_report` made.
+    width
         Columns, 80 at least.
-    colour : bool
+    colour
         Whether to write ANSI colours; False for a pipe.
-    reasons : bool
+    reasons
         Whether the sentence behind each refuted or inconclusive verdict follows the table.
     """
     parts = [verdict_table(report, width=width, colour=colour, reasons=reasons)]

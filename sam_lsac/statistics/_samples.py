@@ -23,7 +23,7 @@ def sample(values: ArrayLike, *, at_least: int = 2) -> Sample:
 
 
 def pair(treated: ArrayLike, baseline: ArrayLike) -> tuple[Sample, Sample]:
-    """Return two samples of one length, paired by position."""
+    """Return two samples of one length, paired by position; InputError otherwise."""
     first, second = sample(treated), sample(baseline)
     if first.size != second.size:
         raise InputError(f"pairs must have one length, got {first.size} and {second.size}: pair with Ledger.paired")
@@ -31,7 +31,7 @@ def pair(treated: ArrayLike, baseline: ArrayLike) -> tuple[Sample, Sample]:
 
 
 def fraction(value: float, name: str) -> float:
-    """Return `value` if it lies strictly between 0 and 1."""
+    """Return `value` if it lies strictly between 0 and 1; InputError otherwise."""
     if not 0.0 < value < 1.0:
         raise InputError(f"{name} must lie between 0 and 1, got {value!r}: 0.05 means 5 per cent")
     return value

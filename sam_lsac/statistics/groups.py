@@ -39,8 +39,8 @@ def friedman(values: ArrayLike) -> Friedman:
 
     Parameters
     ----------
-    values : array_like [n, k]
-        A figure per mixture and layer; n >= 2, k >= 3.
+    values
+        [n, k], a figure per mixture and layer; n >= 2, k >= 3.
 
     Raises
     ------
@@ -65,9 +65,9 @@ def welch(first: ArrayLike, second: ArrayLike, *, alpha: float = 0.05) -> Welch:
 
     Parameters
     ----------
-    first, second : array_like [n], [m]
-        One figure per mixture.
-    alpha : float
+    first, second
+        [n] and [m], one figure per mixture.
+    alpha
         The interval covers 1 - alpha.
 
     Raises

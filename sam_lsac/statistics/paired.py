@@ -97,9 +97,9 @@ def paired_test(treated: ArrayLike, baseline: ArrayLike, *, alpha: float = 0.05)
 
     Parameters
     ----------
-    treated, baseline : array_like [n]
-        One figure per mixture, in one order.
-    alpha : float
+    treated, baseline
+        [n] each, one figure per mixture, in one order.
+    alpha
         The intervals cover 1 - alpha.
 
     Raises
@@ -148,11 +148,11 @@ def equivalence(treated: ArrayLike, baseline: ArrayLike, *, margin: float, alpha
 
     Parameters
     ----------
-    treated, baseline : array_like [n]
-        One figure per mixture, in one order.
-    margin : float
+    treated, baseline
+        [n] each, one figure per mixture, in one order.
+    margin
         In the unit of the figures, greater than 0.
-    alpha : float
+    alpha
         The interval covers 1 - 2 alpha, so that it lies within the margin exactly where p < alpha.
 
     Returns

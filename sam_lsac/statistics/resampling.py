@@ -34,12 +34,14 @@ def mean_interval(
 
     Parameters
     ----------
-    values : array_like [n]
-        One figure per mixture. Equal figures give the point.
-    level : float
+    values
+        [n], one figure per mixture. Equal figures give the point.
+    level
         Coverage, between 0 and 1.
-    method : {"t", "bca"}
-        `seed` and `n_resamples` matter to "bca" alone.
+    method
+        "t" or "bca".
+    seed, n_resamples
+        Seed and number of draws of "bca"; they do not matter to "t".
 
     Raises
     ------
@@ -67,8 +69,10 @@ def ratio_interval(
 
     Parameters
     ----------
-    numerator, denominator : array_like [n]
-        One figure per mixture, in one order; the denominator's figures are all greater than 0.
+    numerator, denominator
+        [n] each, one figure per mixture, in one order; the denominator's figures are all greater than 0.
+    level, seed, n_resamples
+        Coverage, seed and number of draws.
 
     Raises
     ------
@@ -102,10 +106,10 @@ def spearman(
 
     Parameters
     ----------
-    x, y : array_like [m]
-        The points.
-    clusters : sequence [m]
-        The mixture of each point; at least two different ones, with equally many points.
+    x, y
+        [m] each, the points.
+    clusters
+        [m], the mixture of each point; at least two different ones, with equally many points.
     level, seed, n_resamples
         Coverage, seed and number of draws.
 
