@@ -21,13 +21,10 @@ from torch import Tensor
 
 from sam_lsac.errors import InputError, ModelError
 from sam_lsac.interventions import Edit
-from sam_lsac.metrics import si_snr
 from sam_lsac.mixtures import Mixture
 from sam_lsac.model import SAMAudio
 from sam_lsac.model.velocity import PreparedVelocity
 from sam_lsac.records import STRICT, read
-from sam_lsac.runs.compute import Batch
-from sam_lsac.runs.plan import checkpoint_digest
 from sam_lsac.separate import decode
 from sam_lsac.solver import Euler, Fitted, parse_solver
 from sam_lsac.solver.base import GridSolver
@@ -128,7 +125,7 @@ class Found:
 
     def check(self, model: SAMAudio) -> None:
         """Raise ModelError unless the schedule was fitted to this checkpoint."""
-        digest = checkpoint_digest(model)
+        digest = _digest(model)
         if digest != self.provenance.checkpoint:
             raise ModelError(
                 f"The schedule was fitted to the checkpoint {self.provenance.checkpoint[:12]}… "
@@ -228,7 +225,7 @@ def tune(
             worst_fidelity_db=_finite(min(fidelity_db)),
         ),
         provenance=_Provenance(
-            checkpoint=checkpoint_digest(model),
+            checkpoint=_digest(model),
             model=str(model.name),
             dtype=str(weight.dtype).removeprefix("torch."),
             device=weight.device.type,
@@ -277,10 +274,18 @@ def load_schedule(path: str | Path, *, model: SAMAudio | None = None) -> Found:
     return schedule
 
 
+def _digest(model: SAMAudio) -> str:
+    from sam_lsac.runs.plan import checkpoint_digest
+
+    return checkpoint_digest(model)
+
+
 class _Examples:
     """The calibration mixtures as one batch: encoded and evaluated in parts, seen as a whole."""
 
     def __init__(self, model: SAMAudio, mixtures: Sequence[Mixture], *, seed: int, batch_size: int) -> None:
+        from sam_lsac.runs.compute import Batch  # its metrics' libraries take longer to import than PyTorch
+
         lengths = {mixture.at(model.sample_rate).target.size for mixture in mixtures}
         if len(lengths) != 1 or batch_size < 1:
             raise InputError(
@@ -310,6 +315,8 @@ class _Examples:
 
     def fidelity_db(self, latents: Tensor, reference: Tensor) -> list[float]:
         """SI-SNR of each decoded target against the reference's; infinite where they are equal."""
+        from sam_lsac.metrics import si_snr
+
         n_samples = self._batches[0].mixtures[0].target.size
         ours, theirs = (
             decode(self._model, one, seeds=self.seeds)[0][:, :n_samples].double().cpu().numpy()
