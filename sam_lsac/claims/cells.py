@@ -15,7 +15,6 @@ from sam_lsac.claims.claim import Claim
 from sam_lsac.claims.kind import UndecidedError
 from sam_lsac.claims.ledger import Ledger, Pairs
 from sam_lsac.claims.verdict import Finding, Status
-from sam_lsac.metrics import column
 from sam_lsac.statistics import Equivalence, PairedTest, equivalence, paired_test
 
 __all__ = ["Cell", "deviation_difference", "log_change", "loss", "usable"]
@@ -93,10 +92,9 @@ def loss(claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: str, vers
         If fewer than two mixtures are complete.
     """
     other = claim.baseline_of(arm) if versus is None else versus
-    pairs = ledger.paired(metric, arm=arm, baseline=other, tier=tier)
-    oriented = pairs.exchanged if column(metric).higher_is_better else pairs
+    pairs = ledger.losses(metric, arm=arm, baseline=other, tier=tier)
     where = {"tier": tier, "metric": metric, "arm": arm, "versus": other}
-    return _cell(claim, "loss", usable(oriented, f"{metric} of {arm} and {other} on {tier}"), **where)
+    return _cell(claim, "loss", usable(pairs, f"{metric} of {arm} and {other} on {tier}"), **where)
 
 
 def deviation_difference(claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: str, rival: str) -> Cell:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_lsac.errors import InputError
+from sam_lsac.metrics import column
 
 __all__ = ["Ledger", "Pairs", "Row"]
 
@@ -147,6 +148,14 @@ class Ledger:
         aligned = self._aligned([(metric, arm), (metric, baseline)], tier)
         means = [table.mean(axis=0) for table in aligned.figures]
         return self._pairs(aligned, [float(m[0]) for m in means], [float(m[1]) for m in means])
+
+    def losses(self, metric: str, *, arm: str, baseline: str, tier: str) -> Pairs:
+        """Return the pairs of `paired` so that first - second is the loss: by how much `arm` is worse than `baseline`.
+
+        First is the baseline for a metric that is better when higher, and `arm` for one that is better when lower.
+        """
+        pairs = self.paired(metric, arm=arm, baseline=baseline, tier=tier)
+        return pairs.exchanged if column(metric).higher_is_better else pairs
 
     def deviations(self, metric: str, *, arm: str, rival: str, baseline: str, tier: str) -> Pairs:
         """Return |metric(arm) - metric(baseline)| as first, and the same of `rival` as second.

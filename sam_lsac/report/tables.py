@@ -157,7 +157,7 @@ def _arm(arm: Arm, ledger: Ledger, context: Context, *, baseline: str, book: Boo
 
 def _cell(ledger: Ledger, book: Book, *, tier: str, arm: str, baseline: str) -> Cell:
     settings, metric = book.settings, book.views.metric
-    pairs = ledger.paired(metric, arm=arm, baseline=baseline, tier=tier)
+    pairs = ledger.losses(metric, arm=arm, baseline=baseline, tier=tier)
     if pairs.n < FEWEST:
         return Cell(tier=tier, n=pairs.n, n_dropped=pairs.n_dropped)
     magnitudes = ledger.deviations(metric, arm=arm, rival=arm, baseline=baseline, tier=tier).first
@@ -168,7 +168,7 @@ def _cell(ledger: Ledger, book: Book, *, tier: str, arm: str, baseline: str) -> 
         seed=settings.bootstrap_seed,
         n_resamples=settings.bootstrap_resamples,
     )
-    test = paired_test(pairs.second, pairs.first, alpha=settings.alpha)
+    test = paired_test(pairs.first, pairs.second, alpha=settings.alpha)
     return Cell(
         tier=tier,
         n=pairs.n,
@@ -211,10 +211,10 @@ def _freezing(arms: Iterable[Arm], ledger: Ledger, book: Book) -> Iterable[Point
         layers, step = arm.edits[0].get("layers", "default"), arm.edits[0].get("step", 4)
         series = layers if isinstance(layers, str) else ",".join(f"L{layer:02d}" for layer in layers)
         for tier in book.settings.tiers:
-            pairs = ledger.paired(metric, arm=arm.name, baseline=reference, tier=tier)
+            pairs = ledger.losses(metric, arm=arm.name, baseline=reference, tier=tier)
             if pairs.n >= FEWEST and (series, tier, step) not in seen:
                 seen.add((series, tier, step))
-                mean = mean_interval(pairs.second - pairs.first)
+                mean = mean_interval(pairs.first - pairs.second)
                 yield Point(
                     series=series,
                     tier=tier,
