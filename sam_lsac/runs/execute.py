@@ -45,10 +45,13 @@ class Progress:
         Whose runs; of arms that share them, the first of the plan.
     runs
         How many.
+    computed
+        False where no computation could give anything: they take no time, and say nothing of the rest.
     """
 
     arm: str
     runs: int
+    computed: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,7 +134,7 @@ def execute(
         store.put([replace(one, environment=environment) for one in results])
         for arm, count in Counter(arms[one.spec.key] for one in results).items():
             if progress is not None:
-                progress(Progress(arm=arm, runs=count))
+                progress(Progress(arm=arm, runs=count, computed=results[0].noise_digest is not None))
 
     examples, skipped = _examples(missing, model, mixtures)
     if skipped:

@@ -39,6 +39,7 @@ class Tally:
     def __init__(self, total: int, clock: Callable[[], float] = time.monotonic) -> None:
         self.total = total
         self.done = 0
+        self.computed = 0
         self.arm = ""
         self._clock = clock
         self._started = clock()
@@ -47,6 +48,7 @@ class Tally:
         """Count runs that were just stored."""
         self.arm = stored.arm
         self.done += stored.runs
+        self.computed += stored.runs if stored.computed else 0
 
     @property
     def elapsed_s(self) -> float:
@@ -55,22 +57,22 @@ class Tally:
 
     @property
     def left_s(self) -> float | None:
-        """At the mean rate so far; None before the first run is there."""
-        return self.elapsed_s / self.done * (self.total - self.done) if self.done else None
+        """At the mean rate so far; None before the first run is computed."""
+        return self.elapsed_s / self.computed * (self.total - self.done) if self.computed else None
 
     def words(self) -> str:
         """Runs, rate, time left and the arm under way, such as "12/40 runs, 3.1 runs/s, 9 s left, lsac"."""
         parts = [f"{self.done}/{self.total} runs"]
         if self.left_s is None:
             return f"{parts[0]}, {duration(self.elapsed_s)} so far, no rate yet"
-        rate = self.done / self.elapsed_s if self.elapsed_s > 0 else float("inf")
+        rate = self.computed / self.elapsed_s if self.elapsed_s > 0 else float("inf")
         parts += [f"{rate:.1f} runs/s" if rate >= 1 else f"{1 / rate:.1f} s/run", f"{duration(self.left_s)} left"]
         return ", ".join([*parts, self.arm] if self.arm else parts)
 
     def estimate(self) -> str:
         """What the first batch tells about the rest."""
         return (
-            f"first {self.done} of {self.total} runs in {duration(self.elapsed_s)}: the other "
+            f"first {self.computed} of {self.total} runs in {duration(self.elapsed_s)}: the other "
             f"{self.total - self.done} take about {duration(self.left_s or 0.0)}"
         )
 
@@ -145,7 +147,7 @@ def _bar(total: int, console: Console) -> Iterator[Step]:
         task = bar.add_task("", total=total)
 
         def step(stored: Progress) -> None:
-            first = not tally.done
+            first = not tally.computed and stored.computed
             tally.step(stored)
             bar.update(task, completed=tally.done)
             if first:
@@ -181,7 +183,7 @@ def _lines(total: int, stream: TextIO, every_s: float) -> Iterator[Step]:
             lines.tick()
 
     def step(stored: Progress) -> None:
-        first = not tally.done
+        first = not tally.computed and stored.computed
         tally.step(stored)
         if first:
             write(tally.estimate())

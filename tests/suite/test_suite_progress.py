@@ -64,6 +64,17 @@ class TestTally:
         assert tally.words() == "1/101 runs, 30.0 s/run, 50 min left, lsac"
         assert tally.estimate() == "first 1 of 101 runs in 30 s: the other 100 take about 50 min"
 
+    def test_runs_that_nothing_could_compute_say_nothing_of_the_rate(self) -> None:
+        clock = Clock()
+        tally = Tally(40, clock)
+        clock.now += 1
+        tally.step(Progress(arm="gate", runs=10, computed=False))
+        assert tally.left_s is None
+        assert tally.words() == "10/40 runs, 1 s so far, no rate yet"
+        clock.now += 9
+        tally.step(Progress(arm="gate", runs=5))
+        assert tally.estimate() == "first 5 of 40 runs in 10 s: the other 25 take about 50 s"
+
     @pytest.mark.parametrize(
         ("seconds", "words"), [(0.4, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "120 min"), (9000, "2.5 h")]
     )
@@ -87,14 +98,15 @@ def test_a_log_gets_a_line_every_ten_seconds_also_while_nothing_comes() -> None:
 
 def test_a_log_has_plain_lines_from_a_real_clock() -> None:
     stream = io.StringIO()
-    with show_progress(4, stream, every_s=0.05) as step:
+    with show_progress(5, stream, every_s=0.05) as step:
         time.sleep(0.3)
+        step(Progress(arm="gate", runs=1, computed=False))
         step(Progress(arm="lsac", runs=1))
         step(Progress(arm="naive", runs=3))
     lines = stream.getvalue().splitlines()
-    assert lines[0].startswith("computing: 0/4 runs")
-    assert [line for line in lines if line.startswith("first 1 of 4 runs")]
-    assert lines[-1].startswith("computed 4 runs in")
+    assert lines[0].startswith("computing: 0/5 runs")
+    assert [line for line in lines if "the other 3 take about" in line] == [lines[-2]]
+    assert lines[-1].startswith("computed 5 runs in")
     assert "\x1b" not in stream.getvalue()
 
 
