@@ -125,5 +125,5 @@ class Verdict:
     reason: str
     n: int = 0
     n_dropped: int = 0
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[Finding, ...] = field(default=(), repr=False)
     tiers: Mapping[str, Status] = field(default_factory=lambda: MappingProxyType({}))

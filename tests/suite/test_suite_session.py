@@ -19,6 +19,7 @@ class TestFirstJudgement:
         assert "2 failed, 3 passed, 3 skipped" in judged.finished.stdout
         for case in ("MY2-clean", "MY2-noisy"):
             assert f"FAILED test_house.py::test_steps[{case}]" in judged.finished.stdout
+        assert "Finding(" not in judged.finished.stdout  # a failure says its reason, not every figure behind it
 
     def test_the_report_has_the_verdict_of_each_claim_over_its_tiers(self, judged: Judged) -> None:
         assert judged.rig.statuses() == STATUSES
