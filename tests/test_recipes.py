@@ -39,7 +39,8 @@ def blocks(section, language):
     return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
 
 
-METRIC, METRIC_ROW = blocks("Add a metric", "python")
+METRIC, METRIC_ROWS = blocks("Add a metric", "python")
+(METRIC_ROW,) = re.findall(r"^    Metric\(\n.*^    \),\n", METRIC_ROWS, flags=re.DOTALL | re.MULTILINE)
 (METRIC_CLAIM,) = blocks("Add a metric", "toml")
 KIND, WORLDS = blocks("Add a kind of claim", "python")
 (KIND_CLAIM,) = blocks("Add a kind of claim", "toml")
@@ -160,7 +161,7 @@ class TestMetric:
     def test_tables_have_its_label_its_unit_and_the_sign_of_its_loss(self, distance):
         book = parsed(METRIC_CLAIM)
         book = replace(book, views=Views(metric="lsd"))
-        world = {"lsac_safe": (0.2, 0.1), "naive_10": (2.0, 0.5)}
+        world = {"lsac_safe": (0.2, 0.1), "naive_10": (2.0, 0.5), "freeze_fast_8": (1.0, 0.3)}
         report = shown(book, simulated(world, metric="lsd", higher_is_better=False))
         assert (metric_name("lsd"), unit_of("lsd"), column("lsd").higher_is_better) == ("LSD", "dB", False)
         assert re.search(r"mildest naive-10 on \w+ [12]\.\d+ dB", " ".join(verdict_table(report).split()))
@@ -170,6 +171,7 @@ class TestMetric:
             assert [cell.n for cell in row.cells] == [24, 24, 0]
             assert all(cell.loss > 0 and cell.d > 0 for cell in row.cells if cell.n)
         assert {row.arm for row in report.tables.arms} == {"lsac-safe", "naive-10"}
+        assert [point.estimate > 0 for point in report.tables.freezing] == [True, True]  # a curve's point a tier
 
 
 class TestKind:
