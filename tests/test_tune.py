@@ -147,7 +147,7 @@ class TestFile:
         ("old", "new", "hint"),
         [
             ("version = 1", "version = 2", "version"),
-            ("[expected]", "[expectd]", "expected is missing"),
+            ("[expected]", "[expectd]", "did you mean .expected."),
             ("nodes = [1, ", "nodes = [1.5, ", "nodes"),
             ("nodes = [1, ", "nodes = [2, ", "not steps of euler:8"),
             ("euler:8", "eulr:8", "did you mean 'euler'"),

@@ -156,7 +156,7 @@ def in_terminal(rig: Rig, *arguments: str) -> str:
         if not part:
             break
         shown += part
-    process.wait(timeout=60)
+    process.wait(timeout=300)
     os.close(leader)
     return shown.decode()
 
@@ -186,7 +186,7 @@ def test_an_interrupt_says_what_is_stored_and_the_same_command_goes_on(number: i
             while len(rig.stored) < 6 and process.poll() is None:
                 time.sleep(0.1)
             process.send_signal(number)
-            out, _ = process.communicate(timeout=60)
+            out, _ = process.communicate(timeout=300)
         finally:
             process.kill()
     assert process.returncode == pytest.ExitCode.INTERRUPTED, out
