@@ -60,6 +60,7 @@ def test_every_example_is_tried_here():
     }
 
 
+@pytest.mark.slow
 def test_separate_a_file(mixture, recording, tmp_path):
     out = run(EXAMPLES / "separate_a_file.py", recording, mixture.prompt, tmp_path / "out")
     full, cached, nearness = out.splitlines()
@@ -135,6 +136,7 @@ class SAMAudioProcessor:
 '''
 
 
+@pytest.mark.slow
 def test_attach_to_metas_class(recording, tmp_path):
     package = tmp_path / "site" / "sam_audio"
     package.mkdir(parents=True)
@@ -165,6 +167,7 @@ def test_attach_to_metas_class(recording, tmp_path):
         assert np.allclose(wave, np.clip(latents.flatten().numpy(), -1.0, 1.0), atol=1e-3)
 
 
+@pytest.mark.slow
 def test_judge_a_claim(tmp_path):
     rig = make_rig(tmp_path / "rig")
     mine, store = EXAMPLES / "judge_a_claim", tmp_path / "runs.sqlite"

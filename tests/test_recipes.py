@@ -304,6 +304,7 @@ def test_ours(verdict) -> None:
 '''
 
 
+@pytest.mark.slow
 def test_the_places_that_the_recipes_name_are_all_that_there_is_to_them(tmp_path):
     """A copy of the package with the three recipes in the places that they name judges claims that need all of them."""
     package = tmp_path / "copy" / "sam_lsac"

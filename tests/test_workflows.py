@@ -189,6 +189,7 @@ def test_ci_run_does_what_the_readme_tells_people_to_do() -> None:
         assert tox_command(line)
 
 
+@pytest.mark.slow
 def test_ci_computes_judges_and_uploads(tmp_path: Path) -> None:
     flow, rig = workflow("ci.yml"), make_rig(tmp_path / "house")
     ran = [line for line in CI_RUN.splitlines() if line.startswith(".venv/bin/tox -e bench")]
@@ -207,6 +208,7 @@ def test_ci_computes_judges_and_uploads(tmp_path: Path) -> None:
     assert all((rig.folder / path).exists() for paths in flow.caches() for path in paths)
 
 
+@pytest.mark.slow
 def test_the_gpu_judges_compares_and_uploads(tmp_path: Path) -> None:
     flow, rig = workflow("gpu.yml"), make_rig(tmp_path / "house", claims=KNOWN)
     (judges,) = [line for line in flow.lines if " -m pytest " in line]
