@@ -16,7 +16,7 @@ from sam_lsac.claims.wording import AXIS_NAMES, metric_name, number, percent, un
 from sam_lsac.errors import InputError
 from sam_lsac.records import STRICT, unknown
 from sam_lsac.report.extras import Extras
-from sam_lsac.report.tables import ArmRow, Cell
+from sam_lsac.report.tables import ArmRow, TierCell
 from sam_lsac.solver import parse_solver
 
 __all__ = ["Caveat", "caveats"]
@@ -156,7 +156,7 @@ def _solvers(row: CaveatRow, known: _Known) -> str | None:
     )
 
 
-def _deviation(cell: Cell) -> float:
+def _deviation(cell: TierCell) -> float:
     return cell.deviation or 0.0
 
 

@@ -13,7 +13,7 @@ from sam_lsac.claims import Finding
 from sam_lsac.claims.wording import AXIS_NAMES, metric_name, unit_of
 from sam_lsac.report.extras import AttentionMap
 from sam_lsac.report.figures import INKS, MARKERS, caption, family_of, inks_of, panel, to_svg
-from sam_lsac.report.tables import ArmRow, Cell, Point
+from sam_lsac.report.tables import ArmRow, TierCell, Point
 
 __all__ = ["attention_maps", "effects", "entropy_curves", "pareto", "points"]
 
@@ -43,7 +43,7 @@ def magnitude(metric: str) -> str:
 def pareto(arms: Sequence[ArmRow], *, tier: str, axis: str, metric: str) -> str:
     """Return deviation against saved share on one tier: intervals at the arms, a band along each family."""
     figure, (axes,) = panel()
-    families: dict[str, list[tuple[float, Cell, str]]] = {}
+    families: dict[str, list[tuple[float, TierCell, str]]] = {}
     for row in arms:
         saved = getattr(row, axis)
         cell = next((one for one in row.cells if one.tier == tier), None)
@@ -61,7 +61,7 @@ def pareto(arms: Sequence[ArmRow], *, tier: str, axis: str, metric: str) -> str:
     )
 
 
-def _family(axes: Axes, ink: str, members: Sequence[tuple[float, Cell, str]]) -> None:
+def _family(axes: Axes, ink: str, members: Sequence[tuple[float, TierCell, str]]) -> None:
     x = np.asarray([saved for saved, _, _ in members])
     y, low, high = (
         np.asarray([getattr(cell, name) for _, cell, _ in members], dtype=np.float64)

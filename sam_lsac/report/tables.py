@@ -17,7 +17,7 @@ FEWEST = 2  # mixtures of a cell that gets an interval
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
+class TierCell:
     """One arm on one tier: mean deviation from its baseline with interval, and d_z of the signed loss."""
 
     __pydantic_config__: ClassVar[Any] = STRICT
@@ -49,7 +49,7 @@ class ArmRow:
     layer_steps_saved: float | None
     flops_saved: float | None
     flops_total: float | None
-    cells: tuple[Cell, ...]
+    cells: tuple[TierCell, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -155,11 +155,11 @@ def _arm(arm: Arm, ledger: Ledger, context: Context, *, baseline: str, book: Boo
     )
 
 
-def _cell(ledger: Ledger, book: Book, *, tier: str, arm: str, baseline: str) -> Cell:
+def _cell(ledger: Ledger, book: Book, *, tier: str, arm: str, baseline: str) -> TierCell:
     settings, metric = book.settings, book.views.metric
     pairs = ledger.losses(metric, arm=arm, baseline=baseline, tier=tier)
     if pairs.n < FEWEST:
-        return Cell(tier=tier, n=pairs.n, n_dropped=pairs.n_dropped)
+        return TierCell(tier=tier, n=pairs.n, n_dropped=pairs.n_dropped)
     magnitudes = ledger.deviations(metric, arm=arm, rival=arm, baseline=baseline, tier=tier).first
     deviation = mean_interval(
         magnitudes,
@@ -169,7 +169,7 @@ def _cell(ledger: Ledger, book: Book, *, tier: str, arm: str, baseline: str) -> 
         n_resamples=settings.bootstrap_resamples,
     )
     test = paired_test(pairs.first, pairs.second, alpha=settings.alpha)
-    return Cell(
+    return TierCell(
         tier=tier,
         n=pairs.n,
         n_dropped=pairs.n_dropped,
