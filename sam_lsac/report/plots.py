@@ -13,7 +13,7 @@ from sam_lsac.claims import Finding
 from sam_lsac.claims.wording import AXIS_NAMES, metric_name, unit_of
 from sam_lsac.report.extras import AttentionMap
 from sam_lsac.report.figures import INKS, MARKERS, caption, family_of, inks_of, panel, to_svg
-from sam_lsac.report.tables import ArmRow, TierCell, Point
+from sam_lsac.report.tables import ArmRow, Point, TierCell
 
 __all__ = ["attention_maps", "effects", "entropy_curves", "pareto", "points"]
 
