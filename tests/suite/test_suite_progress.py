@@ -170,6 +170,11 @@ def test_a_terminal_shows_the_bar_also_when_quiet(how: list[str], tmp_path: Path
     assert shown.index("first 6 of 12 runs in") < shown.index("2 passed")
 
 
+def heed_ctrl_c() -> None:
+    """A job that a shell starts in the background ignores Ctrl-C, and so does all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_says_what_is_stored_and_the_same_command_goes_on(number: int, tmp_path: Path) -> None:
     rig = make_rig(tmp_path / "house")
@@ -180,6 +185,7 @@ def test_an_interrupt_says_what_is_stored_and_the_same_command_goes_on(number: i
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=heed_ctrl_c,
     )
     with process:
         try:
