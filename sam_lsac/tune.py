@@ -108,7 +108,7 @@ class Found:
     edits
         To attach beside it; `tune` finds none yet.
     expected
-        On the mixtures that it was fitted on; on others it is somewhat worse.
+        On the mixtures that it was fitted on; on others it may be worse.
     provenance
         The checkpoint, the mixtures and their noise.
     """

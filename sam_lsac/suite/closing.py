@@ -60,7 +60,7 @@ def close(report: Report, options: Options, *, step_summary: Path | None = None)
     except (SamLsacError, OSError) as error:
         failure = str(error)
     if comparison is not None and comparison.fails(on=options.fail_on):
-        failure = failure or f"--report-fail-on {options.fail_on}: a verdict flipped"
+        failure = failure or f"--report-fail-on {options.fail_on}: a verdict flipped or vanished"
     return Closing(report=report, lines=tuple(lines), comparison=comparison, failure=failure)
 
 

@@ -47,7 +47,7 @@ _ROWS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "--report-fail-on": {
             "metavar": "WHAT",
             "default": "never",
-            "help": "flip: exit code 1 where --report-compare finds a flipped verdict (default: never)",
+            "help": "flip: exit code 1 where --report-compare finds a flipped or vanished verdict (default: never)",
         },
     }
 )
