@@ -87,12 +87,17 @@ def parse_claims(data: Mapping[str, Any]) -> Book:
     ids = [claim.id for claim in claims]
     if twice := [one for one in ids if ids.count(one) > 1]:
         raise ClaimError(f"claim {twice[0]} is there twice: give each its own id")
-    sizes: dict[str, int] = {}
-    for claim in claims:
-        sizes[claim.family] = sizes.get(claim.family, 0) + KINDS[claim.kind].n_tests(claim)
-    sized = tuple(replace(claim, family_size=max(1, sizes[claim.family])) for claim in claims)
     views = read_views(file.views, arms=arms, claims=ids)
-    return Book(settings=settings, arms=MappingProxyType(arms), claims=sized, views=views)
+    related = tuple(_with_family(claim, claims) for claim in claims)
+    return Book(settings=settings, arms=MappingProxyType(arms), claims=related, views=views)
+
+
+def _with_family(claim: Claim, claims: Iterable[Claim]) -> Claim:
+    relatives = tuple(one.applies_to for one in claims if claim.family and one.family == claim.family)
+    n_contradictions = max(1, KINDS[claim.kind].n_contradictions(claim))
+    return replace(
+        claim, relatives=relatives, family_size=max(1, len(relatives)), n_contradictions=n_contradictions
+    )
 
 
 def _arm(name: str, table: Any) -> Arm:
@@ -110,10 +115,6 @@ def _claim(table: Any, *, settings: Settings, arms: Mapping[str, Arm]) -> Claim:
     values = {"alpha": settings.alpha} | claim_fields(table, where)
     kind = KINDS[values["kind"]]
     _check_metrics(values.get("metrics", ()), where)
-    if "margin" in kind.needs and "margin" not in values:
-        if not all(column(metric).unit == "dB" for metric in values["metrics"]):
-            raise ClaimError(f"{where}: margin is missing, and {values['metrics']} have no default: add margin")
-        values["margin"] = settings.tost_margin_db
     claim = Claim(settings=settings, **values)
     _check_names(claim, where, arms=arms)
     _check_shape(claim, where, kind=kind)
@@ -143,6 +144,10 @@ def _check_names(claim: Claim, where: str, *, arms: Mapping[str, Arm]) -> None:
             if tier not in claim.cases:
                 cases = [case for case in claim.cases if case is not None]
                 raise ClaimError(f"{where}: known_refutations.{name}: {unknown('tier', tier, cases)}")
+    for arm, rival in claim.matched.items():
+        for part, known in ((arm, claim.arms), (rival, claim.rivals)):
+            if part not in known:
+                raise ClaimError(f"{where}: matched: {unknown('arm or rival of this claim', part, known)}")
     for key in claim.figures:
         known = (*claim.tiers, *claim.arms, *claim.rivals, "ratio")
         for part in key.split("/"):
@@ -157,6 +162,9 @@ def _check_shape(claim: Claim, where: str, *, kind: Kind) -> None:
         for word in [value] if isinstance(value, str) else value:
             if word not in allowed:
                 raise ClaimError(f"{where}: {unknown(name, word, allowed)}")
+    if kind.measures:
+        for metric in claim.metrics:
+            claim.smallest(metric)
     for name, length in kind.exactly.items():
         if len(getattr(claim, name)) != length:
             raise ClaimError(f"{where}: kind {claim.kind} needs exactly {length} {name}: split the claim or the list")

@@ -1,146 +1,152 @@
-"""From a claim's cells to findings: the vocabulary that all kinds of judgement share.
+"""From a claim's cells to contrasts: the comparisons that the kinds of judgement share (docs/verdicts.md).
 
 A loss is by how much an arm is worse than its baseline: baseline - arm for a metric that is better when higher, arm -
 baseline for one that is better when lower, so that positive is always worse. A deviation is the magnitude of the
-difference, taken per mixture and noise before averaging. Tests decide on Bonferroni-adjusted p values; the intervals
-shown are those of one comparison.
+difference, taken per mixture and noise before averaging.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sam_lsac.claims.claim import Claim
+from sam_lsac.claims.contrast import Contrast, usable
 from sam_lsac.claims.kind import UndecidedError
 from sam_lsac.claims.ledger import Ledger, Pairs
-from sam_lsac.claims.verdict import Finding, Status
-from sam_lsac.statistics import Equivalence, PairedTest, equivalence, paired_test
 
-__all__ = ["Cell", "deviation_difference", "log_change", "loss", "usable"]
+__all__ = ["deviates_less", "log_change", "loses_more", "loss", "within_share"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """One paired comparison of a claim; `test` is of `pairs.first` - `pairs.second`."""
-
-    claim: Claim
-    quantity: str
-    tier: str
-    metric: str
-    arm: str
-    versus: str
-    pairs: Pairs
-    test: PairedTest
-
-    @property
-    def sign(self) -> int:
-        """1 or -1 where the difference is significant within the family, else 0."""
-        if not self.shows(self.test.p):
-            return 0
-        return 1 if self.test.mean > 0 else -1
-
-    @property
-    def difference(self) -> NDArray[np.float64]:
-        """First less second, one figure a mixture."""
-        return self.pairs.first - self.pairs.second
-
-    @property
-    def margin(self) -> float:
-        """The claim's margin."""
-        return self.claim.given("margin")
-
-    def shows(self, p: float) -> bool:
-        """Return whether a p value is significant within the family."""
-        return self.claim.adjusted(p) < self.claim.alpha
-
-    def equivalence(self, margin: float) -> Equivalence:
-        """Return the paired TOST of this cell."""
-        return equivalence(self.pairs.first, self.pairs.second, margin=margin, alpha=self.claim.alpha)
-
-    def finding(self, *, status: Status | None = None, note: str = "", p: float | None = None) -> Finding:
-        """Return the cell as a finding, with the p value of its t-test, or the one that decided."""
-        decisive = self.test.p if p is None else p
-        return Finding(
-            quantity=self.quantity,
-            tier=self.tier,
-            metric=self.metric,
-            arm=self.arm,
-            versus=self.versus,
-            estimate=self.test.mean,
-            ci_low=self.test.ci_low,
-            ci_high=self.test.ci_high,
-            d=self.test.d,
-            d_low=self.test.d_low,
-            d_high=self.test.d_high,
-            p=decisive,
-            p_adjusted=self.claim.adjusted(decisive),
-            n=self.pairs.n,
-            n_dropped=self.pairs.n_dropped,
-            paper=self.claim.figure(tier=self.tier, arm=self.arm),
-            status=status,
-            note=note,
-        )
-
-
-def loss(claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: str, versus: str | None = None) -> Cell:
-    """Return the loss of `arm` against its baseline, or against `versus`: positive is worse.
+def loss(claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: str) -> Contrast:
+    """Return the loss of `arm` against its baseline, of which the claim says that there is one.
 
     Raises
     ------
     UndecidedError
-        If fewer than two mixtures are complete.
+        If too few mixtures are usable, or the arm changed nothing.
     """
-    other = claim.baseline_of(arm) if versus is None else versus
-    pairs = ledger.losses(metric, arm=arm, baseline=other, tier=tier)
-    where = {"tier": tier, "metric": metric, "arm": arm, "versus": other}
-    return _cell(claim, "loss", usable(pairs, f"{metric} of {arm} and {other} on {tier}"), **where)
+    baseline = claim.baseline_of(arm)
+    pairs = ledger.losses(metric, arm=arm, baseline=baseline, tier=tier)
+    usable(pairs, f"{metric} of {arm} and {baseline} on {tier}", claim=claim)
+    figures = pairs.first - pairs.second
+    _moved(figures, arm=arm, baseline=baseline, tier=tier)
+    where = {"tier": tier, "metric": metric, "arm": arm, "versus": baseline}
+    return Contrast(
+        claim=claim, quantity="loss", pairs=pairs, figures=figures, floor=claim.smallest(metric), **where
+    )
 
 
-def deviation_difference(claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: str, rival: str) -> Cell:
-    """Return by how much `arm` deviates more than `rival` from the baseline (negative: less).
+def loses_more(claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: str, rival: str) -> Contrast:
+    """Return by how much `rival` loses more than `arm`, of which the claim says that it does.
 
     Raises
     ------
     UndecidedError
-        If fewer than two mixtures are complete.
+        If too few mixtures are usable, or an arm changed nothing.
     """
-    base = claim.baselines[0]
-    pairs = ledger.deviations(metric, arm=arm, rival=rival, baseline=base, tier=tier)
+    pairs = _beside(claim, ledger, "rivals", tier=tier, metric=metric, arm=arm, rival=rival)
+    where = {"tier": tier, "metric": metric, "arm": rival, "versus": arm}
+    return Contrast(
+        claim=claim,
+        quantity="loss difference",
+        pairs=pairs,
+        figures=pairs.first - pairs.second,
+        floor=claim.smallest(metric),
+        **where,
+    )
+
+
+def deviates_less(claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: str, rival: str) -> Contrast:
+    """Return by how much `arm` deviates more than `rival` from the baseline: below zero, says the claim.
+
+    Raises
+    ------
+    UndecidedError
+        If too few mixtures are usable, or an arm changed nothing.
+    """
+    pairs = _beside(claim, ledger, "deviations", tier=tier, metric=metric, arm=arm, rival=rival)
+    larger = float(max(pairs.first.mean(), pairs.second.mean()))
     where = {"tier": tier, "metric": metric, "arm": arm, "versus": rival}
-    usable(pairs, f"{metric} of {arm}, {rival} and {base} on {tier}")
-    return _cell(claim, "deviation difference", pairs, **where)
+    return Contrast(
+        claim=claim,
+        quantity="deviation difference",
+        pairs=pairs,
+        figures=pairs.first - pairs.second,
+        wanted=-1,
+        floor=larger * (1.0 - 1.0 / claim.settings.smallest_factor),
+        **where,
+    )
 
 
-def log_change(claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: str) -> Cell:
+def within_share(claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: str, rival: str) -> Contrast:
+    """Return the deviation of `arm` less theta times that of `rival`: below zero, says the claim.
+
+    Raises
+    ------
+    UndecidedError
+        If too few mixtures are usable, or an arm changed nothing.
+    """
+    pairs = _beside(claim, ledger, "deviations", tier=tier, metric=metric, arm=arm, rival=rival)
+    figures = pairs.first - claim.settings.theta * pairs.second
+    where = {"tier": tier, "metric": metric, "arm": arm, "versus": rival}
+    quantity = f"deviation beyond {claim.settings.theta:g} of the rival's"
+    return Contrast(claim=claim, quantity=quantity, pairs=pairs, figures=figures, wanted=-1, **where)
+
+
+def log_change(claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: str, wanted: int = 1) -> Contrast:
     """Return the logarithm of `arm` less that of its baseline, of a quantity that is positive in every mixture.
 
     Raises
     ------
     UndecidedError
-        If fewer than two mixtures are complete, or a figure is not above zero.
+        If too few mixtures are usable, a figure is not above zero, or the arm changed nothing.
     """
-    versus = claim.baseline_of(arm)
-    pairs = ledger.paired(metric, arm=arm, baseline=versus, tier=tier)
-    usable(pairs, f"{metric} of {arm} and {versus} on {tier}")
+    baseline = claim.baseline_of(arm)
+    pairs = ledger.paired(metric, arm=arm, baseline=baseline, tier=tier)
+    usable(pairs, f"{metric} of {arm} and {baseline} on {tier}", claim=claim)
     if min(pairs.first.min(), pairs.second.min()) <= 0.0:
         raise UndecidedError(
             "inconclusive", f"{metric} on {tier} must be above zero in every mixture to be compared as a factor."
         )
     logs = replace(pairs, first=np.log(pairs.first), second=np.log(pairs.second))
-    return _cell(claim, "log ratio", logs, tier=tier, metric=metric, arm=arm, versus=versus)
+    figures = logs.first - logs.second
+    _moved(figures, arm=arm, baseline=baseline, tier=tier)
+    return Contrast(
+        claim=claim,
+        quantity="log ratio",
+        tier=tier,
+        metric=metric,
+        arm=arm,
+        versus=baseline,
+        pairs=logs,
+        figures=figures,
+        wanted=wanted,
+        floor=float(np.log(claim.settings.smallest_factor)),
+    )
 
 
-def usable(pairs: Pairs, what: str) -> Pairs:
-    """Return the pairs; UndecidedError where fewer than two mixtures are complete."""
-    if pairs.n < 2:
-        why = f" ({pairs.reasons[0]})" if pairs.reasons else ""
-        raise UndecidedError(
-            "inconclusive", f"Only {pairs.n} mixtures have a usable {what}; {pairs.n_dropped} were dropped{why}."
-        )
+def _beside(claim: Claim, ledger: Ledger, score: str, *, tier: str, metric: str, arm: str, rival: str) -> Pairs:
+    """Return the pairs of an arm and a rival under their baselines by the method of `Ledger` that `score` names."""
+    baseline = claim.baseline_of(arm)
+    method = getattr(ledger, score)
+    pairs: Pairs = method(metric, arm=arm, rival=rival, baseline=baseline, tier=tier)
+    usable(pairs, f"{metric} of {arm}, {rival} and {baseline} on {tier}", claim=claim)
+    scores: Mapping[str, NDArray[np.float64]] = (
+        {arm: pairs.first, rival: pairs.second} if score == "deviations" else {rival: pairs.first, arm: pairs.second}
+    )
+    for name, figures in scores.items():
+        _moved(figures, arm=name, baseline=baseline, tier=tier)
     return pairs
 
 
-def _cell(claim: Claim, quantity: str, pairs: Pairs, **where: str) -> Cell:
-    test = paired_test(pairs.first, pairs.second, alpha=claim.alpha)
-    return Cell(claim=claim, quantity=quantity, pairs=pairs, test=test, **where)
+def _moved(figures: NDArray[np.float64], *, arm: str, baseline: str, tier: str) -> None:
+    """Raise where an arm equals its baseline on half of the mixtures or more."""
+    still = int((figures == 0.0).sum())
+    if 2 * still >= figures.size:
+        raise UndecidedError(
+            "inconclusive",
+            f"{arm} changed nothing on {still} of {figures.size} mixtures of {tier}: it equals {baseline} there, "
+            "which is no evidence.",
+        )

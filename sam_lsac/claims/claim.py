@@ -14,6 +14,11 @@ from sam_lsac.statistics import bonferroni
 __all__ = ["Arm", "Claim", "KnownRefutation", "Settings"]
 
 
+def applies(applies_to: str, context: Context) -> bool:
+    """Return whether what is said of "any", "small" or "22-layers" checkpoints is said of this one."""
+    return {"any": True, "small": context.is_small, "22-layers": context.n_layers == 22}[applies_to]
+
+
 def _nothing() -> Mapping[str, Any]:
     return MappingProxyType({})
 
@@ -25,9 +30,15 @@ class Settings:
     Parameters
     ----------
     alpha
-        Level of each family of tests.
-    tost_margin_db
-        Equivalence margin of metrics in dB.
+        Level of each family of claims.
+    theta
+        "No loss" means: an arm's deviation is below this share of its matched rival's.
+    smallest_effects
+        Smallest effect of interest by metric, in its unit, and of "rank_correlation".
+    smallest_factor
+        Smallest factor of interest, above 1, of deviations and of quantities that are compared as factors.
+    missing_share
+        Of a cell's mixtures; where more lack a figure, the cell decides nothing.
     tiers
         All tiers, in the order of tables.
     seeds
@@ -35,11 +46,14 @@ class Settings:
     bootstrap_seed, bootstrap_resamples
         Seed and number of the draws behind an interval.
     power
-        Of the statements about what a sample can show.
+        Joint, of the statements about how many mixtures would show a claim.
     """
 
     alpha: float
-    tost_margin_db: float
+    theta: float
+    smallest_effects: Mapping[str, float]
+    smallest_factor: float
+    missing_share: float
     tiers: tuple[str, ...]
     seeds: tuple[int, ...]
     bootstrap_seed: int
@@ -85,12 +99,18 @@ class Claim:
         The columns and the tiers that it is judged on.
     applies_to
         The checkpoints on which it is judged.
+    matched
+        By arm, the rival that saves about as many layer-steps.
     family
-        Name of the Bonferroni family; empty where the kind makes no test.
+        Name of the family of claims; empty where the kind makes no test.
+    relatives
+        `applies_to` of every claim of the family, this one included; computed by the loader.
     family_size
-        The number of tests that all claims of the family make; computed by the loader.
+        How many of them can be judged; the whole family until `judged_on` has seen a checkpoint.
+    n_contradictions
+        How many contradictions the whole claim could show, over all its tiers; computed by the loader.
     alpha
-        Level of its family of tests.
+        Level of its family.
     direction, score, label, stronger_tier
         Arguments of some kinds.
     margin, tolerance
@@ -119,8 +139,11 @@ class Claim:
     baselines: tuple[str, ...] = ("baseline",)
     metrics: tuple[str, ...] = ()
     tiers: tuple[str, ...] = ()
+    matched: Mapping[str, str] = field(default_factory=_nothing)
     family: str = ""
+    relatives: tuple[str, ...] = ()
     family_size: int = 1
+    n_contradictions: int = 1
     direction: str | None = None
     score: str | None = None
     label: str | None = None
@@ -146,13 +169,30 @@ class Claim:
         return next((self.figures[key] for key in (f"{tier}/{arm}", arm, tier) if key in self.figures), "")
 
     @property
-    def family_alpha(self) -> float:
-        """The level of one test, or of one interval, so that the family keeps its `alpha` (Bonferroni)."""
+    def level(self) -> float:
+        """The level of every test that supports the claim: its share of the family's `alpha`."""
         return self.alpha / self.family_size
 
-    def adjusted(self, p: float) -> float:
-        """Return a p value after Bonferroni over the claim's family."""
-        return bonferroni(p, family_size=self.family_size)
+    @property
+    def refutation_level(self) -> float:
+        """The level of every test that refutes it: `level`, shared between all that it could show."""
+        return self.level / self.n_contradictions
+
+    def adjusted(self, p: float, *, refuting: bool = False) -> float:
+        """Return a p value that is significant below `alpha`."""
+        return bonferroni(p, family_size=self.family_size * (self.n_contradictions if refuting else 1))
+
+    def judged_on(self, context: Context) -> "Claim":
+        """Return the claim with a family of those claims alone that can be judged on this checkpoint."""
+        able = sum(applies(one, context) for one in self.relatives)
+        return replace(self, family_size=max(1, able))
+
+    def smallest(self, metric: str) -> float:
+        """Return the smallest effect of interest of a metric, in its unit; ClaimError where none is stated."""
+        stem = metric.split("/")[0]
+        if stem not in self.settings.smallest_effects:
+            raise ClaimError(f"claim {self.id}: no smallest effect of {stem}: add it to [settings.smallest_effects]")
+        return self.settings.smallest_effects[stem]
 
     def given(self, name: Literal["margin", "tolerance"]) -> float:
         """Return a figure that the claim's kind needs; ClaimError where the claim has none."""

@@ -1,7 +1,7 @@
 """The scores of all runs as plain rows, and the one place where runs are paired and incomplete mixtures dropped."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -14,6 +14,7 @@ from sam_lsac.metrics import column
 __all__ = ["Ledger", "Pairs", "Row"]
 
 Column = tuple[str, str]  # metric, arm
+Table = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,17 +25,21 @@ class Row:
     ----------
     arm, tier, mixture, group, metric
         What was run, and the column. `group` is the target's speaker or label.
+    residual_group
+        The residual's speaker or label; empty where it is not known.
     seed
         Of the noise.
     value
         Finite, or NaN.
     reason
         Why the value is NaN; None where it is finite.
+    failed
+        Whether the run's own output is why: it is silent or not finite.
 
     Raises
     ------
     InputError
-        If the value is infinite, NaN without a reason, or finite with one.
+        If the value is infinite, NaN without a reason, or finite with one or failed.
     """
 
     arm: str
@@ -45,9 +50,12 @@ class Row:
     metric: str
     value: float
     reason: str | None = None
+    residual_group: str = ""
+    failed: bool = False
 
     def __post_init__(self) -> None:
-        if math.isinf(self.value) or math.isnan(self.value) != bool(self.reason):
+        known = math.isfinite(self.value)
+        if math.isinf(self.value) or known == bool(self.reason) or (known and self.failed):
             raise InputError(
                 f"row {self.arm}/{self.mixture}/{self.metric}: got {self.value!r} with reason {self.reason!r}: "
                 "a value is finite, or NaN with a reason"
@@ -56,33 +64,47 @@ class Row:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Pairs:
-    """Two figures per mixture, averaged over the noise seeds, with what was dropped.
+    """Two figures per mixture, averaged over the noise seeds, with what is not among them.
 
     What the first and the second figure are is said by the method of `Ledger` that returns them.
 
     Parameters
     ----------
-    mixtures, groups
+    mixtures, groups, residual_groups
         One per pair, sorted by mixture.
     first, second
         Finite, one per pair, [n].
-    n_dropped
-        Mixtures without a finite figure in every run that the comparison needs.
+    failed
+        Mixtures on which an arm failed and the baseline did not; its figure is the worst of all runs there.
     reasons
-        One per dropped mixture.
+        Of every dropped mixture: one that lacks a figure which it should have.
+    excluded
+        Of every mixture on which the figure does not exist for the baseline either.
     """
 
     mixtures: tuple[str, ...]
     groups: tuple[str, ...]
     first: NDArray[np.float64]
     second: NDArray[np.float64]
-    n_dropped: int
-    reasons: tuple[str, ...]
+    residual_groups: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    excluded: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:
         """The number of complete pairs."""
         return len(self.mixtures)
+
+    @property
+    def n_dropped(self) -> int:
+        """Mixtures that lack a figure which they should have."""
+        return len(self.reasons)
+
+    @property
+    def n_excluded(self) -> int:
+        """Mixtures on which the figure does not exist for the baseline either."""
+        return len(self.excluded)
 
     @property
     def exchanged(self) -> "Pairs":
@@ -94,9 +116,10 @@ class Pairs:
 class _Aligned:
     """Figures [seeds, columns] of every mixture that is complete in all columns."""
 
-    mixtures: tuple[str, ...]
-    figures: tuple[NDArray[np.float64], ...]
+    figures: Mapping[str, NDArray[np.float64]]
+    failed: tuple[str, ...]
     reasons: tuple[str, ...]
+    excluded: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,13 +141,14 @@ class Ledger:
     _columns: Mapping[tuple[str, str, str], Mapping[str, Mapping[int, Row]]] = field(
         init=False, repr=False, compare=False
     )
-    _groups: Mapping[str, str] = field(init=False, repr=False, compare=False)
+    _groups: Mapping[str, tuple[str, str]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         columns: dict[tuple[str, str, str], dict[str, dict[int, Row]]] = {}
-        homes: dict[str, tuple[str, str]] = {}
+        homes: dict[str, tuple[str, str, str]] = {}
         for row in self.rows:
-            if homes.setdefault(row.mixture, (row.tier, row.group)) != (row.tier, row.group):
+            home = (row.tier, row.group, row.residual_group)
+            if homes.setdefault(row.mixture, home) != home:
                 raise InputError(f"mixture {row.mixture!r} appears in two tiers or groups: give each its own id")
             seeds = columns.setdefault((row.metric, row.arm, row.tier), {}).setdefault(row.mixture, {})
             if row.seed in seeds:
@@ -133,7 +157,7 @@ class Ledger:
                 )
             seeds[row.seed] = row
         object.__setattr__(self, "_columns", MappingProxyType(columns))
-        object.__setattr__(self, "_groups", MappingProxyType({m: group for m, (_, group) in homes.items()}))
+        object.__setattr__(self, "_groups", MappingProxyType({m: home[1:] for m, home in homes.items()}))
 
     def has(self, metric: str, *, arm: str, tier: str) -> bool:
         """Return whether there is any row of this metric, arm and tier."""
@@ -142,12 +166,11 @@ class Ledger:
     def paired(self, metric: str, *, arm: str, baseline: str, tier: str) -> Pairs:
         """Return `metric` of `arm` (first) and of `baseline` (second) for every mixture that has both.
 
-        A mixture with NaN, or without a row, in either arm is dropped here, and here only. Seeds that both arms have
-        are averaged first.
+        Seeds that both arms have are averaged first. A mixture on which `arm` failed keeps its place with the worst
+        figure that any run has of this metric on the tier; one without a figure in `baseline` is excluded; any other
+        without a figure is dropped. This is the only place where mixtures are left out.
         """
-        aligned = self._aligned([(metric, arm), (metric, baseline)], tier)
-        means = [table.mean(axis=0) for table in aligned.figures]
-        return self._pairs(aligned, [float(m[0]) for m in means], [float(m[1]) for m in means])
+        return self._means([(metric, arm), (metric, baseline)], tier)
 
     def losses(self, metric: str, *, arm: str, baseline: str, tier: str) -> Pairs:
         """Return the pairs of `paired` so that first - second is the loss: by how much `arm` is worse than `baseline`.
@@ -157,20 +180,29 @@ class Ledger:
         pairs = self.paired(metric, arm=arm, baseline=baseline, tier=tier)
         return pairs.exchanged if column(metric).higher_is_better else pairs
 
+    def rivals(self, metric: str, *, arm: str, rival: str, baseline: str, tier: str) -> Pairs:
+        """Return the losses of `rival` (first) and of `arm` (second), both against `baseline`.
+
+        First - second is by how much the rival loses more; mixtures are left out as in `paired`, over all three arms.
+        """
+        sign = -1.0 if column(metric).higher_is_better else 1.0
+        return self._means(
+            [(metric, rival), (metric, arm), (metric, baseline)], tier, lambda t: sign * (t[:, :2] - t[:, 2:])
+        )
+
     def deviations(self, metric: str, *, arm: str, rival: str, baseline: str, tier: str) -> Pairs:
         """Return |metric(arm) - metric(baseline)| as first, and the same of `rival` as second.
 
-        The deviation is taken for the same mixture and the same noise, then averaged over seeds; dropping is as in
-        `paired`, over all three arms.
+        The deviation is taken for the same mixture and the same noise, then averaged over seeds; mixtures are left out
+        as in `paired`, over all three arms.
 
         References
         ----------
         The paper, section 4.4: signed SI-SNR is not monotonic in quality for generative separators, so runs are
         scored by the magnitude of their deviation from the 16-step baseline.
         """
-        aligned = self._aligned([(metric, arm), (metric, rival), (metric, baseline)], tier)
-        means = [np.abs(table[:, :2] - table[:, 2:]).mean(axis=0) for table in aligned.figures]
-        return self._pairs(aligned, [float(m[0]) for m in means], [float(m[1]) for m in means])
+        columns = [(metric, arm), (metric, rival), (metric, baseline)]
+        return self._means(columns, tier, lambda t: np.abs(t[:, :2] - t[:, 2:]))
 
     def points(self, x: Sequence[Column], y: Sequence[Column], *, tier: str) -> Pairs:
         """Return columns `x` (first) against `y` (second), one point per mixture and position; for sweeps.
@@ -178,56 +210,106 @@ class Ledger:
         Parameters
         ----------
         x, y
-            Pairs of metric and arm, of one length; a mixture that lacks any of them is dropped.
+            Pairs of metric and arm, of one length; a mixture that lacks any of them is left out.
         tier
             Of the mixtures.
         """
-        aligned = self._aligned([*x, *y], tier)
-        means = [table.mean(axis=0) for table in aligned.figures]
-        points = self._pairs(aligned, [], [])
-        return Pairs(
-            mixtures=tuple(m for m in aligned.mixtures for _ in x),
-            groups=tuple(self._groups[m] for m in aligned.mixtures for _ in x),
+        aligned = self._aligned([*x, *y], tier, baseline=False)
+        means = [table.mean(axis=0) for table in aligned.figures.values()]
+        return self._pairs(
+            aligned,
             first=np.asarray([m[: len(x)] for m in means], dtype=np.float64).reshape(-1),
             second=np.asarray([m[len(x) :] for m in means], dtype=np.float64).reshape(-1),
-            n_dropped=points.n_dropped,
-            reasons=points.reasons,
+            each=len(x),
         )
 
-    def _pairs(self, aligned: _Aligned, first: list[float], second: list[float]) -> Pairs:
+    def seeds(self, metric: str, *, arm: str, baseline: str, tier: str) -> NDArray[np.float64]:
+        """Return `metric` of `arm` less that of `baseline` as [mixtures, seeds], where every mixture has every seed."""
+        tables = [t[:, 0] - t[:, 1] for t in self._aligned([(metric, arm), (metric, baseline)], tier).figures.values()]
+        most = max((table.size for table in tables), default=0)
+        return np.asarray([table for table in tables if table.size == most], dtype=np.float64).reshape(-1, most)
+
+    def abreast(self, metric: str, *, arm: str, rival: str, tier: str) -> Pairs:
+        """Return `metric` of `arm` (first) and of `rival` (second) where the metric itself compares with a baseline.
+
+        Neither is what the other is compared with: of both, a failed run keeps its place with the worst figure.
+        """
+        return self._means([(metric, arm), (metric, rival)], tier, baseline=False)
+
+    def _means(
+        self,
+        columns: Sequence[Column],
+        tier: str,
+        score: Callable[[Table], Table] | None = None,
+        *,
+        baseline: bool = True,
+    ) -> Pairs:
+        """Return the first two columns, or the two that `score` makes of all of them, averaged over seeds."""
+        aligned = self._aligned(columns, tier, baseline=baseline)
+        tables = [score(table) if score else table for table in aligned.figures.values()]
+        means = np.asarray([table.mean(axis=0)[:2] for table in tables], dtype=np.float64).reshape(-1, 2)
+        return self._pairs(aligned, first=means[:, 0].copy(), second=means[:, 1].copy())
+
+    def _pairs(self, aligned: _Aligned, *, first: Table, second: Table, each: int = 1) -> Pairs:
+        mixtures = tuple(mixture for mixture in aligned.figures for _ in range(each))
         return Pairs(
-            mixtures=aligned.mixtures,
-            groups=tuple(self._groups[mixture] for mixture in aligned.mixtures),
-            first=np.asarray(first, dtype=np.float64),
-            second=np.asarray(second, dtype=np.float64),
-            n_dropped=len(aligned.reasons),
+            mixtures=mixtures,
+            groups=tuple(self._groups[mixture][0] for mixture in mixtures),
+            residual_groups=tuple(self._groups[mixture][1] for mixture in mixtures),
+            first=first,
+            second=second,
+            failed=aligned.failed,
             reasons=aligned.reasons,
+            excluded=aligned.excluded,
         )
 
-    def _aligned(self, columns: Sequence[Column], tier: str) -> _Aligned:
+    def _aligned(self, columns: Sequence[Column], tier: str, *, baseline: bool = True) -> _Aligned:
+        """Return the figures of every mixture; the last column is that of the `baseline`, where there is one."""
         found = [self._columns.get((metric, arm, tier), {}) for metric, arm in columns]
-        complete: dict[str, NDArray[np.float64]] = {}
-        reasons: list[str] = []
+        complete: dict[str, Table] = {}
+        said: dict[str, list[str]] = {"failed": [], "reasons": [], "excluded": []}
         for mixture in sorted(set().union(*found)):
             rows = [column.get(mixture, {}) for column in found]
             seeds = sorted(set(rows[0]).intersection(*rows[1:]))
-            reason = _incomplete(columns, rows, seeds)
-            if reason:
-                reasons.append(f"{mixture}: {reason}")
-            else:
-                complete[mixture] = np.asarray([[row[seed].value for row in rows] for seed in seeds], dtype=np.float64)
-        return _Aligned(mixtures=tuple(complete), figures=tuple(complete.values()), reasons=tuple(reasons))
+            where, reason = _incomplete(columns, rows, seeds, baseline=baseline)
+            if where:
+                said[where].append(f"{mixture}: {reason}")
+            if where in ("", "failed"):
+                complete[mixture] = np.asarray(
+                    [[self._figure(row[seed]) for row in rows] for seed in seeds], dtype=np.float64
+                )
+        return _Aligned(figures=complete, **{name: tuple(reasons) for name, reasons in said.items()})
+
+    def _figure(self, row: Row) -> float:
+        """Return the row's value, or that of the worst run of its metric on its tier where the run failed."""
+        if not row.failed:
+            return row.value
+        values = [
+            other.value
+            for (metric, _, tier), mixtures in self._columns.items()
+            if (metric, tier) == (row.metric, row.tier)
+            for seeds in mixtures.values()
+            for other in seeds.values()
+            if math.isfinite(other.value)
+        ]
+        return min(values) if column(row.metric).higher_is_better else max(values)
 
 
-def _incomplete(columns: Sequence[Column], rows: Sequence[Mapping[int, Row]], seeds: Sequence[int]) -> str | None:
-    """Return why a mixture cannot be paired, or None."""
+def _incomplete(
+    columns: Sequence[Column], rows: Sequence[Mapping[int, Row]], seeds: Sequence[int], *, baseline: bool
+) -> tuple[str, str]:
+    """Return whether a mixture is failed, dropped or excluded, and why; two empty texts where it is complete."""
     for (metric, arm), seen in zip(columns, rows, strict=True):
         if not seen:
-            return f"no {metric} of {arm}"
+            return "reasons", f"no {metric} of {arm}"
     if not seeds:
-        return f"no noise seed that all of {', '.join(dict.fromkeys(arm for _, arm in columns))} have"
-    for (metric, arm), seen in zip(columns, rows, strict=True):
-        for seed in seeds:
-            if math.isnan(seen[seed].value):
-                return f"{metric} of {arm}: {seen[seed].reason}"
-    return None
+        arms = ", ".join(dict.fromkeys(arm for _, arm in columns))
+        return "reasons", f"no noise seed that all of {arms} have"
+    said = [(arm, [row[seed] for seed in seeds if row[seed].reason]) for (_, arm), row in zip(columns, rows, strict=True)]
+    without = [f"{row.metric} of {arm}: {row.reason}" for arm, found in said for row in found]
+    if not without:
+        return "", ""
+    if all(row.failed for _, found in said for row in found):
+        return ("reasons" if baseline and said[-1][1] else "failed"), without[0]
+    absent = [any(not row.failed for row in found) for _, found in said]
+    return ("excluded" if all(absent) or (baseline and absent[-1]) else "reasons"), without[0]

@@ -20,7 +20,6 @@ __all__ = ["File", "arm_of", "claim_fields", "settings_of"]
 
 EVERY = ("id", "section", "quote", "paper", "kind", "applies_to")
 ANY = ("alpha", "baselines", "figures", "known_refutations")
-DEFAULTED = frozenset({"margin"})  # needed by some kinds, and given by the settings where a row leaves it out
 
 T = TypeVar("T")
 
@@ -81,8 +80,8 @@ def _given(record: Any) -> dict[str, Any]:
 @cache
 def _claim_record(name: str) -> type[Any]:
     kind: Kind = KINDS[name]
-    required = (*EVERY, *sorted(kind.needs - DEFAULTED))
-    return _record("Claim", required=required, optional=(*ANY, *sorted(kind.may | (kind.needs & DEFAULTED))))
+    required = (*EVERY, *sorted(kind.needs))
+    return _record("Claim", required=required, optional=(*ANY, *sorted(kind.may)))
 
 
 @cache
@@ -116,13 +115,16 @@ def _types() -> Mapping[str, Any]:
         **dict.fromkeys(("id", "section", "quote", "kind", "family", "solver"), text),
         **dict.fromkeys(("direction", "score", "label", "stronger_tier"), text),
         **dict.fromkeys(("arms", "rivals", "controls", "baselines", "metrics", "tiers"), names),
-        **dict.fromkeys(("margin", "tolerance", "tost_margin_db"), positive),
-        **dict.fromkeys(("alpha", "power"), share),
+        **dict.fromkeys(("margin", "tolerance"), positive),
+        **dict.fromkeys(("alpha", "power", "theta", "missing_share"), share),
         **dict.fromkeys(("bootstrap_seed", "bootstrap_resamples"), count),
         "paper": str,
         "applies_to": Literal["any", "small", "22-layers"],
         "figures": dict[str, text],
         "known_refutations": dict[str, KnownRefutation],
+        "matched": Annotated[dict[str, text], Field(min_length=1)],
+        "smallest_effects": Annotated[dict[str, positive], Field(min_length=1)],
+        "smallest_factor": Annotated[float, Field(gt=1.0, allow_inf_nan=False)],
         "targets": Annotated[dict[str, positive], Field(min_length=1)],
         "seeds": Annotated[tuple[count, ...], Field(min_length=1), AfterValidator(_different)],
         "edits": tuple[dict[str, Any], ...],

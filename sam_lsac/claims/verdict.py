@@ -8,9 +8,9 @@ from typing import Any, ClassVar, Literal
 from sam_lsac.costs import ArmCost
 from sam_lsac.records import STRICT, Extended
 
-__all__ = ["ArmCost", "Context", "Finding", "Status", "Verdict"]
+__all__ = ["ArmCost", "Context", "Finding", "Groups", "Harm", "Status", "Verdict"]
 
-Status = Literal["supported", "refuted", "inconclusive", "not run"]
+Status = Literal["supported", "refuted", "inconclusive", "shown", "not run"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +47,50 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Groups:
+    """The second gate: a test over the means of groups instead of mixtures.
+
+    Parameters
+    ----------
+    n_targets, n_residuals
+        Groups (voices, kinds of sound) of the mixtures' targets and residuals.
+    p_targets, p_residuals
+        One-sided, over the means of these groups; None where there are fewer than two.
+    """
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+    n_targets: int
+    n_residuals: int
+    p_targets: Extended | None = None
+    p_residuals: Extended | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Harm:
+    """What a mean may hide: how an arm's losses are spread over the mixtures.
+
+    Parameters
+    ----------
+    worst, mixture
+        The largest loss, in the metric's unit, and where it is.
+    share, share_low, share_high
+        Of mixtures that lose more than the metric's smallest effect, with its exact interval.
+    p_sign
+        Two-sided sign test of the losses.
+    """
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+    worst: Extended
+    mixture: str
+    share: float
+    share_low: float
+    share_high: float
+    p_sign: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One figure behind a verdict.
 
@@ -62,9 +106,12 @@ class Finding:
     d, d_low, d_high
         Cohen's d_z with its interval.
     p, p_adjusted
-        Of the deciding test, before and after Bonferroni.
-    n, n_dropped
-        Mixtures used and dropped.
+        One-sided, of the deciding test, before and after division of its level.
+    n, n_dropped, n_excluded, n_failed
+        Mixtures used; those without a figure that they should have; those on which the figure does not exist for the
+        baseline either; and of the used ones, those on which an arm failed.
+    groups, harm
+        The gate over groups, and the spread of losses; where they were looked at.
     paper
         The paper's figure, as text; empty where it is lost.
     axis
@@ -92,6 +139,10 @@ class Finding:
     p_adjusted: Extended | None = None
     n: int = 0
     n_dropped: int = 0
+    n_excluded: int = 0
+    n_failed: int = 0
+    groups: Groups | None = None
+    harm: Harm | None = None
     paper: str = ""
     axis: str = ""
     status: Status | None = None
@@ -110,8 +161,13 @@ class Verdict:
         Of a claim with tiers: refuted where any of them is, supported where all are.
     reason
         A sentence with the figures that decided.
-    n, n_dropped
-        The fewest mixtures used, and the most dropped, by any finding.
+    n, n_dropped, n_failed
+        The fewest mixtures used, and the most dropped and the most with a failed arm, by any finding.
+    scope
+        What a supported claim covers, such as "new recordings of these 4 voices or sounds"; else empty.
+    pairs_needed
+        Mixtures a tier for the stated joint power, of a claim that is inconclusive; None where it cannot be shown with
+        such mixtures, or was not asked.
     findings
         The figures behind it.
     tiers
@@ -125,5 +181,8 @@ class Verdict:
     reason: str
     n: int = 0
     n_dropped: int = 0
+    n_failed: int = 0
+    scope: str = ""
+    pairs_needed: int | None = None
     findings: tuple[Finding, ...] = field(default=(), repr=False)
     tiers: Mapping[str, Status] = field(default_factory=lambda: MappingProxyType({}))

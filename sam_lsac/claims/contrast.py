@@ -1,0 +1,163 @@
+"""A contrast: one figure a mixture of which a claim says on which side of zero its mean lies (docs/verdicts.md)."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sam_lsac.claims.claim import Claim
+from sam_lsac.claims.kind import Evidence, Requirement, UndecidedError
+from sam_lsac.claims.ledger import Pairs
+from sam_lsac.claims.verdict import Finding, Groups, Status
+from sam_lsac.statistics import contrast_test, effect_interval, group_test
+
+__all__ = ["Contrast", "usable"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Contrast:
+    """Figures of a comparison, and the side on which a claim sees their mean.
+
+    Parameters
+    ----------
+    claim
+        That asks.
+    quantity, tier, metric, arm, versus
+        What the figures are, as in `Finding`.
+    pairs
+        Where they come from: the mixtures, their groups, and what was left out.
+    figures
+        One a mixture, [n], in the order of `pairs`.
+    wanted
+        1 where the claim says that their mean is above zero, -1 where below.
+    floor
+        The smallest effect of interest, in the unit of the figures: a mean nearer to zero shows nothing.
+    """
+
+    claim: Claim
+    quantity: str
+    tier: str
+    metric: str
+    arm: str
+    versus: str
+    pairs: Pairs
+    figures: NDArray[np.float64]
+    wanted: int = 1
+    floor: float = 0.0
+
+    @property
+    def claimed(self) -> NDArray[np.float64]:
+        """The figures, turned so that the claim says "above zero"."""
+        return self.wanted * self.figures
+
+    @property
+    def mean(self) -> float:
+        """Of the figures as they are."""
+        return float(self.figures.mean())
+
+    @property
+    def status(self) -> Status:
+        """Supported where what the claim says is shown, refuted where the opposite is."""
+        if self._shown(self.claimed, self.claim.level):
+            return "supported"
+        return "refuted" if self._shown(-self.claimed, self.claim.refutation_level) else "inconclusive"
+
+    @property
+    def of_interest(self) -> bool:
+        """Whether the mean lies on the claimed side, far enough from zero."""
+        return float(self.claimed.mean()) >= max(self.floor, np.finfo(float).tiny)
+
+    def evidence(self, *, status: Status | None = None, note: str = "") -> Evidence:
+        """Return the contrast as evidence; `status` is its own where None."""
+        said = status or self.status
+        refuting = said == "refuted"
+        p = contrast_test(-self.claimed if refuting else self.claimed).p
+        finding = replace(
+            self.shown(note=note),
+            status=said,
+            p=p,
+            p_adjusted=self.claim.adjusted(p, refuting=refuting),
+            groups=self.groups(),
+        )
+        return Evidence(finding=finding, requires=(self.requirement(),), possible=self.of_interest)
+
+    def shown(self, *, note: str = "") -> Finding:
+        """Return the figures' mean with its intervals, deciding nothing."""
+        claim = self.claim
+        test = contrast_test(self.figures, alpha=claim.alpha)
+        effect = effect_interval(self.figures, level=1 - claim.alpha)
+        return Finding(
+            quantity=self.quantity,
+            tier=self.tier,
+            metric=self.metric,
+            arm=self.arm,
+            versus=self.versus,
+            estimate=test.mean,
+            ci_low=test.ci_low,
+            ci_high=test.ci_high,
+            d=effect.estimate,
+            d_low=effect.low,
+            d_high=effect.high,
+            n=self.pairs.n,
+            n_dropped=self.pairs.n_dropped,
+            n_excluded=self.pairs.n_excluded,
+            n_failed=len(self.pairs.failed),
+            paper=claim.figure(tier=self.tier, arm=self.arm),
+            note=note,
+        )
+
+    def requirement(self, bound: float = 0.0, *, side: int | None = None) -> Requirement:
+        """Return what support needs to be shown: d above `bound` on the claimed `side`."""
+        values = (self.wanted if side is None else side) * self.figures
+        return Requirement(tier=self.tier, values=values, mixtures=self.pairs.mixtures, bound=bound)
+
+    def groups(self) -> Groups:
+        """Return the test over the means of groups, of what the claim says."""
+        n_targets, p_targets = _over_groups(self.claimed, self.pairs.groups)
+        n_residuals, p_residuals = _over_groups(self.claimed, self.pairs.residual_groups)
+        return Groups(n_targets=n_targets, n_residuals=n_residuals, p_targets=p_targets, p_residuals=p_residuals)
+
+    def _shown(self, values: NDArray[np.float64], level: float) -> bool:
+        return float(values.mean()) >= self.floor and contrast_test(values).p < level
+
+
+def usable(pairs: Pairs, what: str, *, claim: Claim) -> Pairs:
+    """Return the pairs if enough is there to judge by.
+
+    Parameters
+    ----------
+    pairs
+        Of a comparison.
+    what
+        Named in the reason.
+    claim
+        Whose settings say how many mixtures may be missing.
+
+    Raises
+    ------
+    UndecidedError
+        If fewer than two mixtures are complete, or too many lack a figure.
+    """
+    counted = pairs.n + pairs.n_dropped
+    first = next(iter((*pairs.reasons, *pairs.excluded)), "")
+    why = f"; first {first}" if first else ""
+    if pairs.n < 2:
+        left_out = pairs.n_dropped + pairs.n_excluded
+        raise UndecidedError("inconclusive", f"Only {pairs.n} mixtures have a usable {what}; {left_out} have none{why}.")
+    if pairs.n_dropped > claim.settings.missing_share * counted:
+        raise UndecidedError("inconclusive", f"{pairs.n_dropped} of {counted} mixtures lack {what}{why}.")
+    if pairs.n_excluded > pairs.n:
+        raise UndecidedError(
+            "inconclusive", f"{what.capitalize()} does not exist on {pairs.n_excluded} mixtures of {pairs.n_excluded + counted}{why}."
+        )
+    return pairs
+
+
+def _over_groups(values: NDArray[np.float64], groups: Sequence[str]) -> tuple[int, float | None]:
+    named = Counter(groups)
+    named.pop("", None)
+    if len(named) < 2 or sum(named.values()) < len(values):
+        return len(named), None
+    return len(named), group_test(values, groups).p
