@@ -36,7 +36,7 @@ def mixtures_needed(claim: Claim, evidence: Sequence[Evidence]) -> tuple[int | N
     if not required:
         return None, ""
     if hopeless := next((one.finding for one in asked if not one.possible), None):
-        where = " ".join(filter(None, (hopeless.arm, f"on {hopeless.tier}" if hopeless.tier else "")))
+        where = " ".join(filter(None, (hopeless.arm, hopeless.quantity, f"on {hopeless.tier}" if hopeless.tier else "")))
         return None, (
             f"It cannot be shown with such mixtures: {where} is not on the claimed side by as much as is of interest."
         )
