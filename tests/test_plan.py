@@ -25,9 +25,10 @@ from sam_lsac.interventions import (
     ZeroAdditive,
     ZeroCrossAttention,
 )
+from sam_lsac.model.digest import checkpoint_digest
 from sam_lsac.runs import Arm, RunSpec, check_arm, plan, resolve_arm
 from sam_lsac.runs.arms import EDITS, build_edit, describe_edit
-from sam_lsac.runs.plan import NUMERICAL, checkpoint_digest, code_version
+from sam_lsac.runs.plan import NUMERICAL, code_version
 from tests import standin, tiny_runs
 
 CLAIMS = Path(__file__).resolve().parents[1] / "bench" / "claims.toml"

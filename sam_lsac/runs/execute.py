@@ -22,8 +22,9 @@ from sam_lsac.errors import PlanError
 from sam_lsac.metrics import Score
 from sam_lsac.mixtures import Mixture
 from sam_lsac.model import SAMAudio
+from sam_lsac.model.digest import checkpoint_digest
 from sam_lsac.runs.compute import Batch, Computed, Prefix, compute, edits_of, unusable
-from sam_lsac.runs.plan import Plan, RunSpec, checkpoint_digest, code_version
+from sam_lsac.runs.plan import Plan, RunSpec, code_version
 from sam_lsac.runs.store import RunResult, Store
 from sam_lsac.solver import parse_solver
 

@@ -14,13 +14,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-import torch
-
 from sam_lsac.errors import InputError, PlanError
 from sam_lsac.interventions import Edit
 from sam_lsac.metrics import DEFAULT_METRICS, METRICS
 from sam_lsac.mixtures import Mixture
 from sam_lsac.model import SAMAudio
+from sam_lsac.model.digest import checkpoint_digest
 from sam_lsac.records import STRICT, read, unknown
 from sam_lsac.runs.arms import Arm, ResolvedArm, build_edit, describe_edit, resolve_arm
 from sam_lsac.separate import check_seed
@@ -200,17 +199,6 @@ def code_version() -> str:
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             content = hashlib.sha256(file.read_bytes()).hexdigest()
             total.update(f"{file.relative_to(package).as_posix()} {content}\n".encode())
-    return total.hexdigest()
-
-
-def checkpoint_digest(model: SAMAudio) -> str:
-    """The digest that ``load_model`` set, else SHA-256 over the configuration and all weights."""
-    if model.checkpoint_digest is not None:
-        return model.checkpoint_digest
-    total = hashlib.sha256(repr(model.config).encode())
-    for name, tensor in model.state_dict().items():
-        raw = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-        total.update(f"\n{name} {list(tensor.shape)} ".encode() + raw)
     return total.hexdigest()
 
 
