@@ -297,7 +297,7 @@ class _Examples:
         self._batches = [
             Batch(
                 model,
-                [mixture.at(model.sample_rate) for mixture in mixtures[first : first + batch_size]],
+                mixtures[first : first + batch_size],
                 self.seeds[first : first + batch_size],
             )
             for first in range(0, len(mixtures), batch_size)

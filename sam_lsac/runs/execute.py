@@ -56,8 +56,9 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Example:
-    """One mixture, at the model's rate, with one noise, and the runs that are missing of it."""
+    """One mixture, as given and at the model's rate, with one noise, and the runs that are missing of it."""
 
+    given: Mixture
     mixture: Mixture
     seed: int
     specs: tuple[RunSpec, ...]
@@ -140,7 +141,7 @@ def execute(
     if skipped:
         keep_results(skipped)
     for chunk in _chunks(examples, batch_size):
-        batch = Batch(model, [one.mixture for one in chunk], [one.seed for one in chunk])
+        batch = Batch(model, [one.given for one in chunk], [one.seed for one in chunk])
         for position, computed in _compute_variants(batch, chunk[0].variants):
             keep_results(_results(chunk, position, computed=computed, keep=keep))
     return len(missing)
@@ -196,7 +197,7 @@ def _examples(
         else:
             grouped.setdefault((digest, spec.seed), []).append(spec)
     examples = [
-        _Example(mixture=prepared[digest], seed=seed, specs=tuple(sorted(specs, key=_order)))
+        _Example(given=known[digest], mixture=prepared[digest], seed=seed, specs=tuple(sorted(specs, key=_order)))
         for (digest, seed), specs in grouped.items()
     ]
     return examples, skipped
