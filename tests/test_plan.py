@@ -253,7 +253,8 @@ class TestDigests:
         self.check(tmp_path, monkeypatch, part, same=False)
 
     @pytest.mark.parametrize(
-        "part", ["separate.py", "metrics.py", "runs/compute.py", "runs/execute.py", "runs/arms.py", "mixtures/audio.py"]
+        "part",
+        ["separate.py", "metrics/snr.py", "runs/compute.py", "runs/execute.py", "runs/arms.py", "mixtures/audio.py"],
     )
     def test_and_what_composes_them(self, tmp_path, monkeypatch, part):
         self.check(tmp_path, monkeypatch, part, same=False)

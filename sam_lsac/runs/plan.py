@@ -34,7 +34,7 @@ _LABELS = frozenset({"mixture", "tier", "group"})
 NUMERICAL = (
     "caching",
     "interventions",
-    "metrics.py",
+    "metrics",
     "mixtures",
     "model",
     "runs/arms.py",
