@@ -275,7 +275,7 @@ def load_schedule(path: str | Path, *, model: SAMAudio | None = None) -> Found:
 
 
 def _digest(model: SAMAudio) -> str:
-    from sam_lsac.runs.plan import checkpoint_digest
+    from sam_lsac.runs.versions import checkpoint_digest
 
     return checkpoint_digest(model)
 

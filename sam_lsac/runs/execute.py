@@ -23,8 +23,9 @@ from sam_lsac.metrics import Score
 from sam_lsac.mixtures import Mixture
 from sam_lsac.model import SAMAudio
 from sam_lsac.runs.compute import Batch, Computed, Prefix, compute, edits_of, unusable
-from sam_lsac.runs.plan import Plan, RunSpec, checkpoint_digest, code_version
+from sam_lsac.runs.plan import Plan, RunSpec
 from sam_lsac.runs.store import RunResult, Store
+from sam_lsac.runs.versions import checkpoint_digest, code_version
 from sam_lsac.solver import parse_solver
 
 __all__ = ["Progress", "execute"]
