@@ -114,7 +114,7 @@ class _Examples:
         self._batches = [
             Batch(
                 model,
-                [mixture.at(model.sample_rate) for mixture in mixtures[first : first + batch_size]],
+                mixtures[first : first + batch_size],
                 self.seeds[first : first + batch_size],
             )
             for first in range(0, len(mixtures), batch_size)
@@ -131,18 +131,16 @@ class _Examples:
         return torch.cat([one(time, part) for one, part in zip(self._velocities, parts, strict=True)])
 
     def fidelity_db(self, latents: Tensor, reference: Tensor) -> list[float]:
-        """SI-SNR of each decoded target against the reference's; infinite where they are equal."""
-        from sam_lsac.metrics import si_snr
+        """Fidelity of each decoded target to the reference's; infinite where it is unbounded."""
+        from sam_lsac.metrics import UNBOUNDED_SI_SNR, fidelity
 
         n_samples = self._batches[0].mixtures[0].target.size
         ours, theirs = (
             decode(self._model, one, seeds=self.seeds)[0][:, :n_samples].double().cpu().numpy()
             for one in (latents, reference)
         )
-        return [
-            math.inf if (one == other).all() else si_snr(one, other).value
-            for one, other in zip(ours, theirs, strict=True)
-        ]
+        scores = [fidelity(one, other) for one, other in zip(ours, theirs, strict=True)]
+        return [math.inf if score.reason == UNBOUNDED_SI_SNR else score.value for score in scores]
 
 
 def _evaluations(reference: GridSolver, saved: float) -> int:
