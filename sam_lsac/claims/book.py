@@ -16,6 +16,7 @@ from sam_lsac.errors import ClaimError, InputError, PlanError
 from sam_lsac.metrics import column
 from sam_lsac.records import read, unknown
 from sam_lsac.runs import Arm, check_arm
+from sam_lsac.runs.references import check_references
 
 __all__ = ["Book", "load_claims", "parse_claims"]
 
@@ -92,6 +93,10 @@ def parse_claims(data: Mapping[str, Any]) -> Book:
         sizes[claim.family] = sizes.get(claim.family, 0) + KINDS[claim.kind].n_tests(claim)
     sized = tuple(replace(claim, family_size=max(1, sizes[claim.family])) for claim in claims)
     views = read_views(file.views, arms=arms, claims=ids)
+    try:
+        check_references(arms, baseline=views.reference)
+    except PlanError as error:
+        raise ClaimError(str(error)) from error
     return Book(settings=settings, arms=MappingProxyType(arms), claims=sized, views=views)
 
 

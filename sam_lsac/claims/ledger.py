@@ -30,6 +30,8 @@ class Row:
         Finite, or NaN.
     reason
         Why the value is NaN; None where it is finite.
+    failed
+        Whether there is no value because the arm's output is silent or not finite.
 
     Raises
     ------
@@ -45,6 +47,7 @@ class Row:
     metric: str
     value: float
     reason: str | None = None
+    failed: bool = False
 
     def __post_init__(self) -> None:
         if math.isinf(self.value) or math.isnan(self.value) != bool(self.reason):
