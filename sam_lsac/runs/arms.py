@@ -63,6 +63,8 @@ class Arm:
         Each with its ``kind``, a word of `EDITS`, and its arguments; layers may be "stable", "moderate" or "fast".
     text, spans
         Whether the prompt, and the activity spans, are given to the model.
+    references
+        Arms, full solves, that its output is compared with; None for the baseline, see `references_of`.
     """
 
     __pydantic_config__: ClassVar[Any] = STRICT
@@ -72,6 +74,7 @@ class Arm:
     edits: tuple[Mapping[str, Any], ...] = ()
     text: bool = True
     spans: bool = False
+    references: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
