@@ -1,8 +1,10 @@
-"""Cohen's d_z of a contrast with bounds that hold for skewed and heavy-tailed data.
+"""Cohen's d_z of a contrast with tests and bounds that hold for skewed and heavy-tailed data.
 
 The interval by inversion of the noncentral t distribution takes the data to be normal. The variance of d depends on
 their skewness and kurtosis, so elsewhere it covers too little (a "95 %" interval of skewed data covers 64 to 80 %).
-The delete-one jackknife turns d into a mean of pseudo-values, whose spread is that of d whatever the distribution.
+That d is above a bound says that the mean of x - bound * sd is above zero, and the delete-one jackknife turns the
+standard deviation into a mean of pseudo-values, so that the question becomes that of a contrast. Its spread is that at
+the bound and not at the observed d, where a large d would have a wide interval.
 
 References
 ----------
@@ -11,19 +13,23 @@ and Finch, "A primer on the understanding, use, and calculation of confidence in
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy import optimize
 
-from sam_lsac.statistics._noncentral import noncentrality, survival
+from sam_lsac.statistics._noncentral import survival
 from sam_lsac.statistics._samples import fraction, sample
-from sam_lsac.statistics._skewed import Floats, bound, moments, p_greater
+from sam_lsac.statistics._skewed import Floats, moments, p_greater
 
-__all__ = ["Effect", "effect_size", "pseudo_values"]
+__all__ = ["Effect", "above_bound", "effect_size"]
+
+FARTHEST = 1e3  # no bound of d is looked for beyond
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Effect:
     """Result of `effect_size`: d with its interval, and tests of whether d lies above or below a bound.
 
@@ -35,8 +41,8 @@ class Effect:
         The interval; each end is a one-sided bound at (1 - level) / 2.
     level
         Its coverage.
-    centre, spread, skewness
-        Mean, standard deviation and skewness of the jackknife's pseudo-values.
+    values
+        The figures, [n].
     """
 
     n: int
@@ -44,68 +50,48 @@ class Effect:
     low: float
     high: float
     level: float
-    centre: float
-    spread: float
-    skewness: float
+    values: Floats
 
     def p_above(self, bound: float) -> float:
         """Return the one-sided p value of d <= `bound`: small where d is shown to be greater."""
-        return self._p(bound, 1.0)
+        return _p_above(self.values, bound)
 
     def p_below(self, bound: float) -> float:
         """Return the one-sided p value of d >= `bound`: small where d is shown to be smaller."""
-        return self._p(bound, -1.0)
+        return _p_above(-self.values, -bound)
 
     def p_within(self, bound: float) -> float:
         """Return the p value of |d| >= `bound`, the larger of two one-sided ones."""
         return max(self.p_below(bound), self.p_above(-bound))
 
-    def _p(self, bound: float, side: float) -> float:
-        if self.spread == 0.0:  # all figures are equal
-            return 0.5**self.n if side * self.d > side * bound else 1.0
-        if math.isinf(self.spread):
-            return 1.0
-        root = math.sqrt(self.n)
-        normal = survival(side * root * self.d, self.n - 1, side * root * bound)
-        ratio = side * (self.centre - bound) / self.spread
-        return max(normal, float(p_greater(ratio, side * self.skewness, self.n)))
 
-
-def pseudo_values(values: Floats) -> Floats:
-    """Return the delete-one jackknife's pseudo-values of d over the last axis [..., n], n >= 3.
-
-    Their mean is d less the jackknife's estimate of its bias. Infinite where all figures but one are equal.
+def above_bound(values: Floats, bound: float) -> Floats:
+    """Return the contrast whose mean is above zero where d is above `bound`: x - bound * pseudo-values of the sd.
 
     Parameters
     ----------
     values
-        Not all equal.
+        [..., n], n >= 3.
+    bound
+        Of d, finite.
     """
-    n = values.shape[-1]
-    mean = values.mean(axis=-1, keepdims=True)
-    centred = values - mean
-    squares = (centred**2).sum(axis=-1, keepdims=True)
-    left = squares - n / (n - 1) * centred**2  # sum of squares without the one, exactly 0 or more
-    left = np.where(left > 1e-14 * squares, left, 0.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        without = (mean - centred / (n - 1)) * np.sqrt((n - 2) / left)
-    pseudo: Floats = n * mean * np.sqrt((n - 1) / squares) - (n - 1) * without
-    return pseudo
+    contrast: Floats = values - bound * _deviation(values)
+    return contrast
 
 
 def effect_size(values: ArrayLike, *, level: float = 0.95) -> Effect:
     """Return Cohen's d_z of a contrast with an interval that makes no assumption of normal data.
 
-    Each end is the outermost of three: the noncentral t, Student's t of the jackknife's pseudo-values, and the same
-    after Hall's transformation for their skewness. All are in closed form: no draws, no seed. Measured over normal
-    and skewed data, |d| up to 1.9, n from 24 to 200 and one-sided levels from 0.05 to 0.0005, the lower end of a
-    positive d misses at most 1.2 times as often as its level says. Where the fourth moment is infinite (Student's t
-    with 3 degrees of freedom and a true d of 1.5) it misses up to 2.2 times as often at 0.05 and 3.6 times at 0.0005
-    (the noncentral t: 7 and 200). The price in normal data of d = 0.8: at 24 mixtures the 95 % interval is 1.3 times
-    as wide as the exact one, at 48 1.2 times.
+    A test of d against a bound takes the larger of two p values: of the noncentral t, and of `contrast_test` on
+    `above_bound`. All are in closed form: no draws, no seed. Measured over 20,000 samples of normal and skewed data
+    (lognormal, chi-squared with 3 degrees of freedom, either way round), true d of -0.2, 0.2 and 0.8, n of 24 and 48,
+    and levels from 0.05 to 0.001, it rejects a true bound at most 1.2 times as often as its level says. Where the
+    fourth moment is infinite (Student's t with 3 degrees of freedom and a d of 0.8) it rejects up to 2.6 times as
+    often at 0.05 and 3.6 times at 0.001. The price in normal data: at 24 mixtures and level 0.01 a d of 3 is shown to
+    be above 0.8 in 62 of 100 samples, and one of 5 in all.
 
-    Where all figures are equal, d is 0 or infinite with its sign and the interval is the point; where all but one
-    are, the sample does not bound d and the interval is the whole line.
+    Where all figures are equal, d is 0 or infinite with its sign and the interval is the point. An end is infinite
+    where the sample bounds d on that side at no level.
 
     Parameters
     ----------
@@ -121,31 +107,61 @@ def effect_size(values: ArrayLike, *, level: float = 0.95) -> Effect:
     """
     data = sample(values, at_least=3)
     fraction(level, "level")
-    n, (mean, sd, _) = data.size, (float(moment) for moment in moments(data))
+    mean, sd, _ = (float(moment) for moment in moments(data))
     if sd == 0.0:
         d = math.copysign(math.inf, mean) if mean else 0.0
-        return Effect(n=n, d=d, low=d, high=d, level=level, centre=d, spread=0.0, skewness=0.0)
-    d = mean / sd
-    pseudo = pseudo_values(data)
-    if not np.isfinite(pseudo).all():
-        return Effect(n=n, d=d, low=-math.inf, high=math.inf, level=level, centre=d, spread=math.inf, skewness=0.0)
-    centre, spread, skewness = (float(moment) for moment in moments(pseudo))
-    miss = (1 - level) / 2
-    low, high = _normal_bounds(d, n, miss)
-    return Effect(
-        n=n,
-        d=d,
-        low=min(low, centre - spread * float(bound(miss, skewness, n))),
-        high=max(high, centre + spread * float(bound(miss, -skewness, n))),
-        level=level,
-        centre=centre,
-        spread=spread,
-        skewness=skewness,
-    )
+        return Effect(n=data.size, d=d, low=d, high=d, level=level, values=data)
+    d, miss = mean / sd, (1 - level) / 2
+    low, high = _lowest(_tester(data), d, miss), -_lowest(_tester(-data), -d, miss)
+    return Effect(n=data.size, d=d, low=low, high=high, level=level, values=data)
 
 
-def _normal_bounds(d: float, n: int, miss: float) -> tuple[float, float]:
-    """Return the exact bounds of normal data, each missed with probability `miss`."""
-    root = math.sqrt(n)
-    low, high = (noncentrality(abs(d) * root, n - 1, level) / root for level in (miss, 1 - miss))
-    return (low, high) if d >= 0 else (-high, -low)
+def _deviation(values: Floats) -> Floats:
+    """Return the delete-one jackknife's pseudo-values of the standard deviation, over the last axis."""
+    n = values.shape[-1]
+    centred = values - values.mean(axis=-1, keepdims=True)
+    squares = (centred**2).sum(axis=-1, keepdims=True)
+    left = np.maximum(squares - n / (n - 1) * centred**2, 0.0)  # sum of squares without the one
+    pseudo: Floats = n * np.sqrt(squares / (n - 1)) - (n - 1) * np.sqrt(left / (n - 2))
+    return pseudo
+
+
+def _tester(values: Floats) -> Callable[[float], float]:
+    """Return the p value of "d is not above a bound" as a function of the bound; the figures are not all equal."""
+    n, root = values.size, math.sqrt(values.size)
+    deviation = _deviation(values)
+    mean, sd, _ = (float(moment) for moment in moments(values))
+    mean_deviation = float(deviation.mean())
+    centred, spread = values - mean, deviation - mean_deviation
+
+    def p(bound: float) -> float:
+        normal = survival(root * mean / sd, n - 1, root * bound)
+        contrast = centred - bound * spread
+        squares = contrast**2
+        variance = float(squares.mean())
+        if variance == 0.0:
+            return normal
+        skewness = float(squares @ contrast) / n / variance**1.5
+        ratio = (mean - bound * mean_deviation) / math.sqrt(variance * n / (n - 1))
+        return max(normal, float(p_greater(ratio, skewness, n)))
+
+    return p
+
+
+def _p_above(values: Floats, bound: float) -> float:
+    if math.isinf(bound):
+        return 0.0 if bound < 0.0 else 1.0
+    if np.ptp(values) == 0.0:
+        d = math.copysign(math.inf, values[0]) if values[0] else 0.0
+        return float(0.5**values.size) if d > bound else 1.0
+    return _tester(values)(bound)
+
+
+def _lowest(p: Callable[[float], float], d: float, miss: float) -> float:
+    """Return the bound below `d` at which p is `miss`, minus infinity where there is none."""
+    step = 0.5
+    while p(d - step) > miss:
+        step *= 2.0
+        if step > FARTHEST:
+            return -math.inf
+    return float(optimize.brentq(lambda bound: p(bound) - miss, d - step, d, xtol=1e-6))

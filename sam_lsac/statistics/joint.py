@@ -17,8 +17,7 @@ from sam_lsac.errors import InputError
 from sam_lsac.statistics._noncentral import survival
 from sam_lsac.statistics._samples import fraction
 from sam_lsac.statistics._skewed import Floats, bound, moments
-from sam_lsac.statistics.contrast import ALLOWANCE
-from sam_lsac.statistics.effect import pseudo_values
+from sam_lsac.statistics.effect import above_bound
 
 __all__ = ["Conditions", "joint_pairs_needed"]
 
@@ -52,7 +51,7 @@ class Conditions:
 class _Model:
     """What is simulated of one sample, each contrast in units of its own standard deviation.
 
-    `skewness`, `allowance` and `exact` are what the test of each contrast requires; `exact` holds (bound, scale) of
+    `skewness` and `exact` are what the test of each contrast requires; `exact` holds (bound, scale) of
     conditions on d, where the noncentral t must agree.
     """
 
@@ -60,7 +59,6 @@ class _Model:
     root: Floats  # [k, r], a root of the correlations
     levels: Floats  # [k]
     skewness: Floats  # [k]
-    allowance: Floats  # [k]
     exact: tuple[tuple[float, float] | None, ...]
     fewest: int
     means: Floats  # [draws, k], times 1 / sqrt(n): deviations of sample means
@@ -138,7 +136,7 @@ def _checked(conditions: Conditions) -> Floats:
 def _model(table: Floats, conditions: Conditions, rng: np.random.Generator) -> _Model | None:
     """Return what is simulated, or None where a condition cannot be shown."""
     limits = conditions.bounds or (0.0,) * table.shape[1]
-    columns, levels, kept, fewest = [], [], [], FEWEST
+    columns, levels, kept, fewest = [], [], list[tuple[float, float]](), FEWEST
     for values, level, limit in zip(table.T, conditions.levels, limits, strict=True):
         if np.ptp(values) == 0.0:  # every sample repeats it, and the test's p value is 2^-n
             d = math.copysign(math.inf, values[0]) if values[0] else 0.0
@@ -146,17 +144,22 @@ def _model(table: Floats, conditions: Conditions, rng: np.random.Generator) -> _
                 return None
             fewest = max(fewest, math.floor(-math.log2(level)) + 1)
             continue
-        column = values if limit == 0.0 else pseudo_values(values) - limit
+        column = values if limit == 0.0 else above_bound(values, limit)
         if not np.isfinite(column).all() or not column.mean() > 0.0:
             return None
         columns.append(column)
         levels.append(level)
-        kept.append(limit)
+        kept.append((limit, float(column.std(ddof=1) / values.std(ddof=1))))
     return _drawn(np.asarray(columns).reshape(-1, len(table)), levels, kept, rng, fewest=fewest)
 
 
 def _drawn(
-    data: Floats, levels: Sequence[float], limits: Sequence[float], rng: np.random.Generator, *, fewest: int
+    data: Floats,
+    levels: Sequence[float],
+    limits: Sequence[tuple[float, float]],
+    rng: np.random.Generator,
+    *,
+    fewest: int,
 ) -> _Model:
     """Return the moments of contrasts [k, n], with the draws that every number of mixtures shares."""
     scale = data.std(axis=1, ddof=1)
@@ -171,8 +174,7 @@ def _drawn(
         root=root,
         levels=np.asarray(levels),
         skewness=moments(scaled)[2],
-        allowance=np.asarray([0.0 if limit else ALLOWANCE for limit in limits]),
-        exact=tuple((limit, float(one)) if limit else None for limit, one in zip(limits, scale, strict=True)),
+        exact=tuple(one if one[0] else None for one in limits),
         fewest=fewest,
         means=rng.standard_normal((DRAWS, r)) @ root.T,
         below=root @ np.tril(rng.standard_normal((DRAWS, r, r)), -1),
@@ -193,8 +195,7 @@ def _power(model: _Model, n: int) -> float:
     mean = model.mean + model.means / math.sqrt(n)
     shown = np.ones(DRAWS, dtype=bool)
     for place, (level, exact) in enumerate(zip(model.levels, model.exact, strict=True)):
-        skewness = model.skewness[place] - model.allowance[place] * math.sqrt(6 / n)
-        shown &= mean[:, place] > sd[:, place] * bound(float(level), skewness, n)
+        shown &= mean[:, place] > sd[:, place] * bound(float(level), model.skewness[place], n)
         if exact is not None:
             limit, scale = exact
             shown &= limit + scale * mean[:, place] > _exact_bound(float(level), limit, n)
