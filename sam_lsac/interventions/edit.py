@@ -8,7 +8,8 @@ declares all that others need of it: its fields are its words in the claims file
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -142,6 +143,28 @@ class Edit(ABC):
         """Make the state of one solve; raises EditError if the edit does not fit a solve of ``clock.n_steps`` steps."""
         return None
 
+    def again(self, clock: Clock, state: Any) -> Any:
+        """Make the state of another solve within one `around`; what a library keeps between solves goes with it."""
+        return self.begin(clock)
+
+    def around(self, model: nn.Module, clock: Clock, state: Any) -> AbstractContextManager[Any]:
+        """Bring in a library that replaces ``forward`` for a model's life, and take it out again; nothing by default.
+
+        Entered before the sites are wrapped and left after they are unwrapped, also after an exception. Whatever
+        ``forward`` the library sets is inside `apply`, so that an edit whose sites are what the library may skip counts
+        there what really ran. All that is changed must be taken back; only a ``forward`` is swept up.
+
+        Parameters
+        ----------
+        model
+            To be changed.
+        clock
+            Of the solve.
+        state
+            Of `begin`.
+        """
+        return nullcontext()
+
     @abstractmethod
     def apply(self, call: Call, state: Any) -> Tensor:
         """Do the call, edited."""
@@ -149,6 +172,10 @@ class Edit(ABC):
     def finish(self, state: Any) -> Any:
         """What is left of the state for the caller; raises EditError if the edit had no effect."""
         return None
+
+    def versions(self) -> Mapping[str, str]:
+        """Versions, by name, of the libraries that carry the edit out beside this one: part of a run's key."""
+        return {}
 
     def work(self, inner: LayerWork, *, layer: int, n_layers: int, clock: Clock) -> LayerWork:
         """What one layer does in the evaluation under way, where without this edit it would do ``inner``.
