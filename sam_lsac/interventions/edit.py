@@ -131,6 +131,13 @@ class Edit(ABC):
         """First solver step, from 1, at which the edit must be present; the steps before equal the plain run's."""
         return 1
 
+    def versions(self) -> Mapping[str, str]:
+        """What else decides what the edit does, such as a library that it calls: version by name, part of a run's key.
+
+        The fields of the edit and the code of this library are in the key already.
+        """
+        return {}
+
     @abstractmethod
     def sites(self, model: nn.Module) -> tuple[Site, ...]:
         """Where the edit acts in this model; raises EditError if it does not fit.
@@ -172,10 +179,6 @@ class Edit(ABC):
     def finish(self, state: Any) -> Any:
         """What is left of the state for the caller; raises EditError if the edit had no effect."""
         return None
-
-    def versions(self) -> Mapping[str, str]:
-        """Versions, by name, of the libraries that carry the edit out beside this one: part of a run's key."""
-        return {}
 
     def work(self, inner: LayerWork, *, layer: int, n_layers: int, clock: Clock) -> LayerWork:
         """What one layer does in the evaluation under way, where without this edit it would do ``inner``.
