@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from sam_lsac.caching import CacheAttention, DeepCache, LayerClasses, LSACLevel, layer_classes
+from sam_lsac.caching.peers import PEERS
 from sam_lsac.errors import PlanError, SamLsacError
 from sam_lsac.interventions import (
     Edit,
@@ -43,6 +44,7 @@ EDITS: Mapping[str, type[Edit] | type[LSACLevel]] = {
     "UniformCrossAttention": UniformCrossAttention,
     "ZeroAdditive": ZeroAdditive,
     "ZeroCrossAttention": ZeroCrossAttention,
+    **PEERS,
 }
 
 #: Stands for any model's classes where there is no model: every class has a layer that every model has.
