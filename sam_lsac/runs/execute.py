@@ -69,6 +69,7 @@ class _Example:
             "mixture": "",
             "tier": "",
             "group": "",
+            "residual_group": "",
             "mixture_digest": "",
             "seed": 0,
         }

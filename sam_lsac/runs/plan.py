@@ -28,7 +28,7 @@ from sam_lsac.separate import check_seed
 __all__ = ["NUMERICAL", "Plan", "RunSpec", "code_version", "plan"]
 
 #: Fields of a run that name it and decide nothing.
-_LABELS = frozenset({"mixture", "tier", "group"})
+_LABELS = frozenset({"mixture", "tier", "group", "residual_group"})
 #: The source that decides what a run computes, below the package's folder: all that computing and batching import,
 #: but for what only checks, names or keeps (a test holds the list and the imports together).
 NUMERICAL = (
@@ -74,6 +74,8 @@ class RunSpec:
         Of the transformer: "float32", "cpu".
     code
         `code_version`.
+    residual_group
+        The residual's speaker or label; no part of the key, and empty where it is not known.
     """
 
     __pydantic_config__: ClassVar[Any] = STRICT
@@ -93,6 +95,7 @@ class RunSpec:
     dtype: str
     device: str
     code: str
+    residual_group: str = ""
 
     @property
     def key(self) -> str:
@@ -219,6 +222,7 @@ def _describe(mixture: Mixture) -> dict[str, Any]:
         "mixture": mixture.id,
         "tier": mixture.tier,
         "group": mixture.group,
+        "residual_group": mixture.residual_group,
         "mixture_digest": mixture.digest,
     }
 
