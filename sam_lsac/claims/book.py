@@ -95,9 +95,7 @@ def parse_claims(data: Mapping[str, Any]) -> Book:
 def _with_family(claim: Claim, claims: Iterable[Claim]) -> Claim:
     relatives = tuple(one.applies_to for one in claims if claim.family and one.family == claim.family)
     n_contradictions = max(1, KINDS[claim.kind].n_contradictions(claim))
-    return replace(
-        claim, relatives=relatives, family_size=max(1, len(relatives)), n_contradictions=n_contradictions
-    )
+    return replace(claim, relatives=relatives, family_size=max(1, len(relatives)), n_contradictions=n_contradictions)
 
 
 def _arm(name: str, table: Any) -> Arm:
@@ -148,6 +146,9 @@ def _check_names(claim: Claim, where: str, *, arms: Mapping[str, Arm]) -> None:
         for part, known in ((arm, claim.arms), (rival, claim.rivals)):
             if part not in known:
                 raise ClaimError(f"{where}: matched: {unknown('arm or rival of this claim', part, known)}")
+    for metric in claim.sizes:
+        if metric not in claim.metrics:
+            raise ClaimError(f"{where}: sizes: {unknown('metric', metric, claim.metrics)}")
     for key in claim.figures:
         known = (*claim.tiers, *claim.arms, *claim.rivals, "ratio")
         for part in key.split("/"):
@@ -170,6 +171,8 @@ def _check_shape(claim: Claim, where: str, *, kind: Kind) -> None:
             raise ClaimError(f"{where}: kind {claim.kind} needs exactly {length} {name}: split the claim or the list")
     if kind.parallel and len(claim.arms) != len(claim.rivals):
         raise ClaimError(f"{where}: kind {claim.kind} compares arms and rivals one to one: give as many of each")
+    if kind.matches and (without := [arm for arm in claim.arms if arm not in claim.matched]):
+        raise ClaimError(f"{where}: matched: {without[0]} has no rival: name one for every arm")
     if len(claim.baselines) not in (1, len(claim.arms)):
         raise ClaimError(f"{where}: baselines must be one for all arms or one for each: got {len(claim.baselines)}")
     if claim.stronger_tier and (claim.stronger_tier not in claim.tiers or len(claim.tiers) < 2):

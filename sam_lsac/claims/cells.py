@@ -32,9 +32,16 @@ def loss(claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: str) -> C
     usable(pairs, f"{metric} of {arm} and {baseline} on {tier}", claim=claim)
     figures = pairs.first - pairs.second
     _moved(figures, arm=arm, baseline=baseline, tier=tier)
-    where = {"tier": tier, "metric": metric, "arm": arm, "versus": baseline}
     return Contrast(
-        claim=claim, quantity="loss", pairs=pairs, figures=figures, floor=claim.smallest(metric), **where
+        claim=claim,
+        quantity="loss",
+        tier=tier,
+        metric=metric,
+        arm=arm,
+        versus=baseline,
+        pairs=pairs,
+        figures=figures,
+        floor=claim.smallest(metric),
     )
 
 
@@ -47,14 +54,16 @@ def loses_more(claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: str
         If too few mixtures are usable, or an arm changed nothing.
     """
     pairs = _beside(claim, ledger, "rivals", tier=tier, metric=metric, arm=arm, rival=rival)
-    where = {"tier": tier, "metric": metric, "arm": rival, "versus": arm}
     return Contrast(
         claim=claim,
         quantity="loss difference",
+        tier=tier,
+        metric=metric,
+        arm=rival,
+        versus=arm,
         pairs=pairs,
         figures=pairs.first - pairs.second,
         floor=claim.smallest(metric),
-        **where,
     )
 
 
@@ -68,20 +77,24 @@ def deviates_less(claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: 
     """
     pairs = _beside(claim, ledger, "deviations", tier=tier, metric=metric, arm=arm, rival=rival)
     larger = float(max(pairs.first.mean(), pairs.second.mean()))
-    where = {"tier": tier, "metric": metric, "arm": arm, "versus": rival}
     return Contrast(
         claim=claim,
         quantity="deviation difference",
+        tier=tier,
+        metric=metric,
+        arm=arm,
+        versus=rival,
         pairs=pairs,
         figures=pairs.first - pairs.second,
         wanted=-1,
         floor=larger * (1.0 - 1.0 / claim.settings.smallest_factor),
-        **where,
     )
 
 
 def within_share(claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: str, rival: str) -> Contrast:
     """Return the deviation of `arm` less theta times that of `rival`: below zero, says the claim.
+
+    Above zero refutes nothing by itself.
 
     Raises
     ------
@@ -89,10 +102,18 @@ def within_share(claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: s
         If too few mixtures are usable, or an arm changed nothing.
     """
     pairs = _beside(claim, ledger, "deviations", tier=tier, metric=metric, arm=arm, rival=rival)
-    figures = pairs.first - claim.settings.theta * pairs.second
-    where = {"tier": tier, "metric": metric, "arm": arm, "versus": rival}
-    quantity = f"deviation beyond {claim.settings.theta:g} of the rival's"
-    return Contrast(claim=claim, quantity=quantity, pairs=pairs, figures=figures, wanted=-1, **where)
+    return Contrast(
+        claim=claim,
+        quantity=f"deviation beyond {claim.settings.theta:g} of the rival's",
+        tier=tier,
+        metric=metric,
+        arm=arm,
+        versus=rival,
+        pairs=pairs,
+        figures=pairs.first - claim.settings.theta * pairs.second,
+        wanted=-1,
+        refutes=False,
+    )
 
 
 def log_change(claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: str, wanted: int = 1) -> Contrast:

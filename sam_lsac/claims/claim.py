@@ -117,6 +117,8 @@ class Claim:
         Arguments of some kinds, in the unit of the figures.
     targets
         The paper's figures by quantity, where a kind compares with them.
+    sizes
+        The paper's factors by metric, shown beside ours.
     figures
         The paper's figures as text by "tier/arm", "arm" or "tier"; shown beside ours.
     known_refutations
@@ -151,6 +153,7 @@ class Claim:
     margin: float | None = None
     tolerance: float | None = None
     targets: Mapping[str, float] = field(default_factory=_nothing)
+    sizes: Mapping[str, float] = field(default_factory=_nothing)
     figures: Mapping[str, str] = field(default_factory=_nothing)
     known_refutations: Mapping[str, KnownRefutation] = field(default_factory=_nothing)
 

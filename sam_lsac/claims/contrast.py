@@ -11,7 +11,7 @@ from sam_lsac.claims.claim import Claim
 from sam_lsac.claims.kind import Evidence, Requirement, UndecidedError
 from sam_lsac.claims.ledger import Pairs
 from sam_lsac.claims.verdict import Finding, Groups, Status
-from sam_lsac.statistics import contrast_test, effect_interval, group_test
+from sam_lsac.statistics import contrast_test, effect_size, group_test
 
 __all__ = ["Contrast", "usable"]
 
@@ -34,6 +34,8 @@ class Contrast:
         1 where the claim says that their mean is above zero, -1 where below.
     floor
         The smallest effect of interest, in the unit of the figures: a mean nearer to zero shows nothing.
+    refutes
+        Whether the opposite contradicts the claim.
     """
 
     claim: Claim
@@ -46,6 +48,7 @@ class Contrast:
     figures: NDArray[np.float64]
     wanted: int = 1
     floor: float = 0.0
+    refutes: bool = True
 
     @property
     def claimed(self) -> NDArray[np.float64]:
@@ -62,7 +65,12 @@ class Contrast:
         """Supported where what the claim says is shown, refuted where the opposite is."""
         if self._shown(self.claimed, self.claim.level):
             return "supported"
-        return "refuted" if self._shown(-self.claimed, self.claim.refutation_level) else "inconclusive"
+        return "refuted" if self.refutes and self.contradicted else "inconclusive"
+
+    @property
+    def contradicted(self) -> bool:
+        """Whether the opposite of what the claim says is shown."""
+        return self._shown(-self.claimed, self.claim.refutation_level)
 
     @property
     def of_interest(self) -> bool:
@@ -73,7 +81,7 @@ class Contrast:
         """Return the contrast as evidence; `status` is its own where None."""
         said = status or self.status
         refuting = said == "refuted"
-        p = contrast_test(-self.claimed if refuting else self.claimed).p
+        p = contrast_test(-self.claimed if refuting else self.claimed).p_greater
         finding = replace(
             self.shown(note=note),
             status=said,
@@ -83,11 +91,17 @@ class Contrast:
         )
         return Evidence(finding=finding, requires=(self.requirement(),), possible=self.of_interest)
 
+    def harmless(self, *, note: str = "") -> Evidence:
+        """Return the figures as evidence that can only refute: by what is not `wanted`, where that is shown."""
+        p = contrast_test(-self.claimed).p_greater
+        finding = replace(self.shown(note=note), p=p, p_adjusted=self.claim.adjusted(p, refuting=True))
+        return Evidence(finding=replace(finding, status="refuted") if self.contradicted else finding)
+
     def shown(self, *, note: str = "") -> Finding:
         """Return the figures' mean with its intervals, deciding nothing."""
         claim = self.claim
         test = contrast_test(self.figures, alpha=claim.alpha)
-        effect = effect_interval(self.figures, level=1 - claim.alpha)
+        effect = effect_size(self.figures, level=1 - claim.alpha)
         return Finding(
             quantity=self.quantity,
             tier=self.tier,
@@ -97,7 +111,7 @@ class Contrast:
             estimate=test.mean,
             ci_low=test.ci_low,
             ci_high=test.ci_high,
-            d=effect.estimate,
+            d=effect.d,
             d_low=effect.low,
             d_high=effect.high,
             n=self.pairs.n,
@@ -120,7 +134,7 @@ class Contrast:
         return Groups(n_targets=n_targets, n_residuals=n_residuals, p_targets=p_targets, p_residuals=p_residuals)
 
     def _shown(self, values: NDArray[np.float64], level: float) -> bool:
-        return float(values.mean()) >= self.floor and contrast_test(values).p < level
+        return float(values.mean()) >= self.floor and contrast_test(values).p_greater < level
 
 
 def usable(pairs: Pairs, what: str, *, claim: Claim) -> Pairs:
@@ -145,12 +159,15 @@ def usable(pairs: Pairs, what: str, *, claim: Claim) -> Pairs:
     why = f"; first {first}" if first else ""
     if pairs.n < 2:
         left_out = pairs.n_dropped + pairs.n_excluded
-        raise UndecidedError("inconclusive", f"Only {pairs.n} mixtures have a usable {what}; {left_out} have none{why}.")
+        raise UndecidedError(
+            "inconclusive", f"Only {pairs.n} mixtures have a usable {what}; {left_out} have none{why}."
+        )
     if pairs.n_dropped > claim.settings.missing_share * counted:
         raise UndecidedError("inconclusive", f"{pairs.n_dropped} of {counted} mixtures lack {what}{why}.")
     if pairs.n_excluded > pairs.n:
         raise UndecidedError(
-            "inconclusive", f"{what.capitalize()} does not exist on {pairs.n_excluded} mixtures of {pairs.n_excluded + counted}{why}."
+            "inconclusive",
+            f"{what.capitalize()} does not exist on {pairs.n_excluded} mixtures of {pairs.n_excluded + counted}{why}.",
         )
     return pairs
 

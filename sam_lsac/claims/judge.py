@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from sam_lsac.claims.claim import Claim
-from sam_lsac.claims.kind import Kind, UndecidedError, combine
+from sam_lsac.claims.claim import Claim, applies
+from sam_lsac.claims.kind import Evidence, Kind, UndecidedError, combine
 from sam_lsac.claims.kinds import KINDS
 from sam_lsac.claims.ledger import Ledger
+from sam_lsac.claims.reach import covered, mixtures_needed
 from sam_lsac.claims.verdict import Context, Finding, Status, Verdict
 from sam_lsac.errors import ClaimError
 from sam_lsac.records import unknown
@@ -20,8 +21,12 @@ class _Part:
 
     tier: str | None
     status: Status
-    findings: tuple[Finding, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
     reason: str = ""
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        return tuple(one.finding for one in self.evidence)
 
 
 def judge(claim: Claim, ledger: Ledger, context: Context, *, tiers: Sequence[str] | None = None) -> Verdict:
@@ -42,15 +47,16 @@ def judge(claim: Claim, ledger: Ledger, context: Context, *, tiers: Sequence[str
     -------
     Verdict
         Refuted where one tier is, else "not run" where a tier was left out, has no runs or the claim does not apply
-        to this checkpoint, supported where all tiers are, else inconclusive. A tier's status is the same whatever
-        else is judged beside it.
+        to this checkpoint, supported (shown) where all tiers are, else inconclusive. A tier's status is the same
+        whatever else is judged beside it: the level follows from the whole claim, and from those of its family that
+        can be judged on this checkpoint.
 
     Raises
     ------
     ClaimError
         If the claim's kind is not in `KINDS`, or it has no such tiers.
     """
-    kind = _kind(claim)
+    kind, claim = _kind(claim), claim.judged_on(context)
     asked = claim.tiers if tiers is None else _chosen(claim, tiers)
     parts = _parts(claim, kind, asked, ledger=ledger, context=context)
     findings = tuple(finding for part in parts for finding in part.findings)
@@ -65,12 +71,21 @@ def judge(claim: Claim, ledger: Ledger, context: Context, *, tiers: Sequence[str
     if left_out:
         said = ", ".join(f"{tier} {one}" for tier, one in cases.items())
         reasons.append(f"Judged here: {said}; left out: {', '.join(left_out)}.")
+    if status == "inconclusive":
+        needed, words = mixtures_needed(
+            claim, [one for part in parts for one in part.evidence if kind.decides(claim, one.finding)]
+        )
+        reasons.append(words)
+    counted = [finding for finding in findings if finding.n]
     return Verdict(
         claim_id=claim.id,
         status=status,
-        reason=" ".join(reasons),
-        n=min((finding.n for finding in findings if finding.n), default=0),
-        n_dropped=max((finding.n_dropped for finding in findings if finding.n), default=0),
+        reason=" ".join(filter(None, reasons)),
+        n=min((finding.n for finding in counted), default=0),
+        n_dropped=max((finding.n_dropped for finding in counted), default=0),
+        n_failed=max((finding.n_failed for finding in counted), default=0),
+        scope=covered(claim, findings) if status == "supported" else "",
+        pairs_needed=needed if status == "inconclusive" else None,
         findings=findings,
         tiers=cases,
     )
@@ -126,25 +141,26 @@ def _tier(claim: Claim) -> str | None:
 def _part(
     claim: Claim,
     kind: Kind,
-    find: Callable[[Claim, Ledger, Context], Iterable[Finding]],
+    find: Callable[[Claim, Ledger, Context], Iterable[Evidence]],
     *,
     ledger: Ledger,
     context: Context,
 ) -> _Part:
     try:
-        findings = tuple(find(claim, ledger, context))
+        evidence = tuple(find(claim, ledger, context))
     except UndecidedError as undecided:
         return _Part(tier=_tier(claim), status=undecided.status, reason=undecided.reason)
-    return _Part(tier=_tier(claim), status=kind.status(claim, findings), findings=findings)
+    part = _Part(tier=_tier(claim), status="inconclusive", evidence=evidence)
+    return replace(part, status=kind.status(claim, part.findings))
 
 
 def not_applicable(claim: Claim, context: Context) -> str | None:
     """Return why a claim is not about the context's checkpoint, so that no run of it is needed, or None."""
-    if claim.applies_to == "small" and not context.is_small:
+    if applies(claim.applies_to, context):
+        return None
+    if claim.applies_to == "small":
         return f"The claim is about SAM-Audio-Small's 12 layers; {context.checkpoint} is another model."
-    if claim.applies_to == "22-layers" and context.n_layers != 22:
-        return f"The claim is about a model of 22 layers; {context.checkpoint} has {context.n_layers}."
-    return None
+    return f"The claim is about a model of 22 layers; {context.checkpoint} has {context.n_layers}."
 
 
 def _absent(claim: Claim, ledger: Ledger) -> list[tuple[str, str, str]]:

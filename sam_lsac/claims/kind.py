@@ -108,6 +108,8 @@ class Kind:
         Required lengths of a list or table.
     parallel
         Whether `arms` and `rivals` are compared one to one.
+    matches
+        Whether every arm needs a rival in `matched`.
     watches
         Whether what is recorded in the baseline's runs is looked at, though the claim names no columns.
     """
@@ -126,6 +128,7 @@ class Kind:
     choices: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     exactly: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     parallel: bool = False
+    matches: bool = False
     watches: bool = False
 
     def status(self, claim: Claim, findings: Iterable[Finding]) -> Status:

@@ -163,6 +163,10 @@ class Ledger:
         """Return whether there is any row of this metric, arm and tier."""
         return (metric, arm, tier) in self._columns
 
+    def group(self, mixture: str) -> str:
+        """Return the target's group of a mixture; empty where the ledger does not know it."""
+        return self._groups.get(mixture, ("", ""))[0]
+
     def paired(self, metric: str, *, arm: str, baseline: str, tier: str) -> Pairs:
         """Return `metric` of `arm` (first) and of `baseline` (second) for every mixture that has both.
 
@@ -305,7 +309,9 @@ def _incomplete(
     if not seeds:
         arms = ", ".join(dict.fromkeys(arm for _, arm in columns))
         return "reasons", f"no noise seed that all of {arms} have"
-    said = [(arm, [row[seed] for seed in seeds if row[seed].reason]) for (_, arm), row in zip(columns, rows, strict=True)]
+    said = [
+        (arm, [row[seed] for seed in seeds if row[seed].reason]) for (_, arm), row in zip(columns, rows, strict=True)
+    ]
     without = [f"{row.metric} of {arm}: {row.reason}" for arm, found in said for row in found]
     if not without:
         return "", ""

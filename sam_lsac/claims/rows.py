@@ -81,7 +81,8 @@ def _given(record: Any) -> dict[str, Any]:
 def _claim_record(name: str) -> type[Any]:
     kind: Kind = KINDS[name]
     required = (*EVERY, *sorted(kind.needs))
-    return _record("Claim", required=required, optional=(*ANY, *sorted(kind.may)))
+    optional = [key for key in (*ANY, *sorted(kind.may)) if key not in required]
+    return _record("Claim", required=required, optional=optional)
 
 
 @cache
@@ -124,6 +125,7 @@ def _types() -> Mapping[str, Any]:
         "known_refutations": dict[str, KnownRefutation],
         "matched": Annotated[dict[str, text], Field(min_length=1)],
         "smallest_effects": Annotated[dict[str, positive], Field(min_length=1)],
+        "sizes": Annotated[dict[str, positive], Field(min_length=1)],
         "smallest_factor": Annotated[float, Field(gt=1.0, allow_inf_nan=False)],
         "targets": Annotated[dict[str, positive], Field(min_length=1)],
         "seeds": Annotated[tuple[count, ...], Field(min_length=1), AfterValidator(_different)],

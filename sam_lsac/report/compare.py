@@ -187,7 +187,7 @@ def _notes(before: Report, after: Report) -> Iterator[str]:
         yield f"The checkpoints differ: {old.checkpoint} ({old.digest[:12]}) and {new.checkpoint} ({new.digest[:12]})."
     if old.mixtures != new.mixtures:
         yield f"The mixtures differ: {dict(old.mixtures)} and {dict(new.mixtures)}."
-    if (before.alpha, before.margin_db) != (after.alpha, after.margin_db):
+    if (before.alpha, before.theta) != (after.alpha, after.theta):
         yield "The level or the margin differs: a verdict may have flipped for that reason alone."
 
 

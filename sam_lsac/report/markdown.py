@@ -130,7 +130,7 @@ def _environment(report: Report) -> list[list[str]]:
         ["mixtures", ", ".join(f"{count} {tier}" for tier, count in seen.mixtures.items()) or "none"],
         ["noise seeds", ", ".join(map(str, seen.seeds)) or "none"],
         ["runs", str(seen.n_runs)],
-        ["level and margin", f"alpha {report.alpha:g} per family, TOST within {report.margin_db:g} dB"],
+        ["level and share", f"alpha {report.alpha:g} per family; no loss: below {report.theta:g} of the matched rival's deviation"],
         ["made", seen.created],
     ]
 

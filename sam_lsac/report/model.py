@@ -69,8 +69,8 @@ class Contents:
         What is true of the method whatever the verdicts are.
     notes
         What a reader of a topic's claims must know, by heading; shown with the topic's table.
-    alpha, margin_db
-        Level of each family of tests, and margin of equivalence.
+    alpha, theta
+        Level of each family of claims, and the share of its rival's deviation below which an arm does no harm.
     tiers
         Of the book.
     reference, reference_solver
@@ -87,7 +87,7 @@ class Contents:
     caveats: tuple[Caveat, ...]
     notes: Mapping[str, str]
     alpha: float
-    margin_db: float
+    theta: float
     tiers: tuple[str, ...]
     reference: str
     reference_solver: str
@@ -177,7 +177,7 @@ def build_report(
         notes={views.topics[prefix]: note for prefix, note in views.notes.items()},
         caveats=caveats(book, judged, context, arms=tables.arms, extras=known),
         alpha=book.settings.alpha,
-        margin_db=book.settings.tost_margin_db,
+        theta=book.settings.theta,
         tiers=book.settings.tiers,
         reference=views.reference,
         reference_solver=book.arms[views.reference].solver,

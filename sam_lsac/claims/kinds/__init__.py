@@ -8,12 +8,13 @@ from types import MappingProxyType
 
 from sam_lsac.claims.kind import Kind
 from sam_lsac.claims.kinds import (
+    complementary,
     count,
     effect_table,
     equivalent,
     labelled_loss,
     layer_response,
-    layers_differ,
+    layers_settle,
     loss_order,
     negligible_loss,
     no_loss,
@@ -40,11 +41,12 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             negligible_loss,
             labelled_loss,
             equivalent,
+            complementary,
             loss_order,
             ratio_change,
             layer_response,
             rank_correlation,
-            layers_differ,
+            layers_settle,
             sign,
             count,
             table,

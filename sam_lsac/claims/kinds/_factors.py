@@ -3,31 +3,42 @@
 import math
 from dataclasses import replace
 
-from sam_lsac.claims.cells import Cell
-from sam_lsac.claims.verdict import Finding, Status
+from sam_lsac.claims.contrast import Contrast
+from sam_lsac.claims.kind import Evidence
+from sam_lsac.claims.kinds._shared import inside, within_margin
 
 __all__ = ["as_factor", "unmoved"]
 
 
-def as_factor(cell: Cell, status: Status) -> Finding:
-    """Return a change of logarithms as a factor with its interval."""
-    test, claim = cell.test, cell.claim
+def as_factor(contrast: Contrast) -> Evidence:
+    """Judge a change of logarithms, and report it as a factor with its interval, beside the paper's."""
+    judged = contrast.evidence()
+    found, claim = judged.finding, contrast.claim
+    low, middle, high = (math.exp(value or 0.0) for value in (found.ci_low, found.estimate, found.ci_high))
     mean, base = (
-        float(math.fsum(map(math.exp, logs)) / cell.pairs.n) for logs in (cell.pairs.first, cell.pairs.second)
+        float(math.fsum(map(math.exp, logs)) / contrast.pairs.n)
+        for logs in (contrast.pairs.first, contrast.pairs.second)
     )
-    return replace(
-        cell.finding(status=status),
+    size = inside(claim.sizes.get(contrast.metric), low, high)
+    finding = replace(
+        found,
         quantity="factor",
-        estimate=math.exp(test.mean),
-        ci_low=math.exp(test.ci_low),
-        ci_high=math.exp(test.ci_high),
-        paper=claim.figure(tier=cell.tier, arm=cell.arm) or claim.paper,
-        note=f"mean {mean:.3g} against {base:.3g}",
+        estimate=middle,
+        ci_low=low,
+        ci_high=high,
+        paper=found.paper or claim.paper,
+        note="; ".join(filter(None, [f"mean {mean:.3g} against {base:.3g}", size])),
     )
+    return replace(judged, finding=finding)
 
 
-def unmoved(cell: Cell) -> Finding:
-    """Return the judgement of "none": equal to the baseline within the relative margin (TOST on logarithms)."""
-    test = cell.equivalence(math.log1p(cell.margin))
-    status: Status = "refuted" if cell.shows(test.p_beyond) else "supported" if cell.shows(test.p) else "inconclusive"
-    return replace(as_factor(cell, status), p=test.p, p_adjusted=cell.claim.adjusted(test.p))
+def unmoved(contrast: Contrast) -> Evidence:
+    """Judge "none": equal to the baseline within the relative margin (TOST on logarithms)."""
+    margin = math.log1p(contrast.claim.given("margin"))
+    status, sides = within_margin(contrast, margin=margin)
+    judged = as_factor(contrast)
+    nearer = min(sides, key=lambda values: float(values.mean()))
+    test = replace(contrast, figures=nearer, wanted=1, floor=0.0).evidence(status=status).finding
+    requires = tuple(replace(judged.requires[0], values=values) for values in sides)
+    finding = replace(judged.finding, status=status, p=test.p, p_adjusted=test.p_adjusted, groups=test.groups)
+    return Evidence(finding=finding, requires=requires, possible=abs(contrast.mean) < margin)

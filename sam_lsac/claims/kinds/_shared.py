@@ -1,21 +1,26 @@
-"""What several kinds share: sentences over comparisons, lines of headlines, and the loss of every arm."""
+"""What several kinds share: cells, labels of d, rare failures, and sentences and headlines over findings."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
-from sam_lsac.claims.cells import Cell, loss
+import numpy as np
+
+from sam_lsac.claims.cells import loss
 from sam_lsac.claims.claim import Claim
-from sam_lsac.claims.kind import combine
+from sam_lsac.claims.contrast import Contrast
+from sam_lsac.claims.kind import Evidence, combine
 from sam_lsac.claims.ledger import Ledger
-from sam_lsac.claims.verdict import Finding, Status
+from sam_lsac.claims.verdict import Finding, Harm, Status
 from sam_lsac.claims.wording import effect, figure, measured, number, p_text
+from sam_lsac.statistics import effect_size, share_beyond, sign_test
 from sam_lsac.statistics.paired import LABELS
 
 Lines = tuple[str, ...]
 Findings = Sequence[Finding]
 
 NEGLIGIBLE_D = LABELS[0][1]
-LESS_IS_CLAIMED: dict[int, Status] = {-1: "supported", 0: "inconclusive", 1: "refuted"}
-MORE_IS_CLAIMED: dict[int, Status] = {-1: "refuted", 0: "inconclusive", 1: "supported"}
+RARE = 10.0  # smallest effects: a loss beyond these on one mixture is not averaged away
+HARM = "worst loss"
 
 
 def n_cells(claim: Claim) -> int:
@@ -23,14 +28,65 @@ def n_cells(claim: Claim) -> int:
     return len(claim.tiers) * len(claim.metrics)
 
 
-def own_losses(claim: Claim, ledger: Ledger) -> list[Cell]:
-    """Return the loss of every arm against its own baseline, over tiers and metrics."""
-    return [
-        loss(claim, ledger, tier=tier, metric=metric, arm=arm)
-        for tier in claim.tiers
-        for metric in claim.metrics
-        for arm in claim.arms
-    ]
+def cells(claim: Claim) -> Iterator[tuple[str, str]]:
+    """Return every pair of tier and metric."""
+    return ((tier, metric) for tier in claim.tiers for metric in claim.metrics)
+
+
+def labelled(contrast: Contrast, *, low: float, high: float, note: str = "") -> Evidence:
+    """Judge that d lies within [low, high), by its bounds at the claim's level (docs/verdicts.md, rule 7).
+
+    An end that is infinite asks nothing. Outside counts only by the smallest effect in the metric's own unit.
+    """
+    values, claim = contrast.figures, contrast.claim
+    effect = effect_size(values, level=1 - 2 * claim.level)
+    mean, sd = contrast.mean, float(values.std(ddof=1))
+    below = low * sd - mean >= contrast.floor and effect.p_below(low) < claim.refutation_level
+    above = mean - high * sd >= contrast.floor and effect.p_above(high) < claim.refutation_level
+    inside = effect.low >= low and effect.high < high
+    status: Status = "refuted" if below or above else "supported" if inside else "inconclusive"
+    said = f"d between {number(effect.low)} and {number(effect.high)} at the claim's level"
+    needed = [(low, 1), (-high, -1)]
+    requires = tuple(contrast.requirement(bound, side=side) for bound, side in needed if np.isfinite(bound))
+    finding = replace(contrast.shown(note=f"{note}{said}"), status=status, groups=contrast.groups())
+    return Evidence(finding=finding, requires=requires, possible=low < effect.d < high)
+
+
+def harm(claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: str, rival: str) -> Evidence:
+    """Judge that no rare failure of `arm` hides behind its mean (docs/verdicts.md, rule 10)."""
+    own = loss(claim, ledger, tier=tier, metric=metric, arm=arm)
+    floor = claim.smallest(metric)
+    pairs = ledger.rivals(metric, arm=arm, rival=rival, baseline=claim.baseline_of(arm), tier=tier)
+    at = int(own.figures.argmax())
+    worst, bearable = float(own.figures[at]), max(RARE * floor, float(pairs.first.max(initial=-np.inf)))
+    share = share_beyond(own.figures, margin=floor)
+    rare = worst > bearable
+    spread = Harm(
+        worst=worst,
+        mixture=own.pairs.mixtures[at],
+        share=share.share,
+        share_low=share.low,
+        share_high=share.high,
+        p_sign=sign_test(own.figures),
+    )
+    unseen = 1.0 - claim.alpha ** (1.0 / own.pairs.n)
+    words = (
+        f"{own.pairs.mixtures[at]} loses {measured(worst, metric)}, more than {rival} on any mixture: not averaged away"
+        if rare
+        else f"no rare failure among {own.pairs.n}; up to {unseen:.0%} of mixtures may still fail unseen"
+    )
+    finding = replace(
+        own.shown(note=words), quantity=HARM, estimate=worst, ci_low=None, ci_high=None, harm=spread, paper="",
+        status="inconclusive" if rare else "supported",
+    )  # fmt: skip
+    return Evidence(finding=finding, possible=not rare)
+
+
+def within_margin(contrast: Contrast, *, margin: float) -> tuple[Status, tuple[np.ndarray, np.ndarray]]:
+    """Judge that the mean lies within the margin on both sides (TOST); refuted where it is shown beyond one."""
+    inside = (margin - contrast.figures, margin + contrast.figures)
+    parts = [replace(contrast, figures=values, wanted=1, floor=0.0) for values in inside]
+    return combine(part.status for part in parts), inside
 
 
 def judged(findings: Iterable[Finding]) -> list[Finding]:
@@ -47,11 +103,17 @@ def comparison(claim: Claim, finding: Finding) -> str:
     """Return one paired comparison in words, with its note."""
     level = 100 * (1 - claim.alpha)
     note = f": {finding.note}" if finding.note else ""
+    interval = (
+        ""
+        if finding.ci_low is None
+        else (
+            f"{level:g} % CI {number(finding.ci_low, signed=True)} to {number(finding.ci_high, signed=True)}, "
+            f"d {effect(finding.d)}, "
+        )
+    )
     return (
         f"{finding.arm} against {finding.versus} on {finding.tier}: {finding.metric} {finding.quantity} "
-        f"{measured(finding.estimate, finding.metric, digits='+.3g')} ({level:g} % CI "
-        f"{number(finding.ci_low, signed=True)} to {number(finding.ci_high, signed=True)}, d {effect(finding.d)}, "
-        f"{p_text(finding.p_adjusted)}){note}"
+        f"{measured(finding.estimate, finding.metric, digits='+.3g')} ({interval}{p_text(finding.p_adjusted)}){note}"
     )
 
 
@@ -79,6 +141,13 @@ def factor_words(finding: Finding, *, test: str = "") -> str:
     )
 
 
+def inside(size: float | None, low: float | None, high: float | None) -> str:
+    """Return in words whether the paper's size lies inside our interval; empty where the paper gives none."""
+    if size is None or low is None or high is None:
+        return ""
+    return f"the paper's {number(size)} lies {'inside' if low <= size <= high else 'outside'} it"
+
+
 def each(_claim: Claim, findings: Findings) -> Lines:
     """Return one line per judged finding, or per finding where none is."""
     shown = judged(findings) or list(findings)
@@ -86,8 +155,9 @@ def each(_claim: Claim, findings: Findings) -> Lines:
 
 
 def effects(_claim: Claim, findings: Findings) -> Lines:
-    """Return one line per finding, with its effect size."""
-    return tuple(f"{one.tier} {figure(one)}, d {effect(one.d)}" for one in findings)
+    """Return one line per loss, with its effect size."""
+    losses = [one for one in findings if one.quantity == "loss"]
+    return tuple(dict.fromkeys(f"{one.tier} {figure(one)}, d {effect(one.d)}" for one in losses))
 
 
 def worst(findings: Findings) -> Finding:
@@ -103,3 +173,8 @@ def mildest(findings: Findings) -> Finding:
 def stems(arms: Iterable[str]) -> str:
     """Return what the arms' names begin with, up to the first hyphen."""
     return "/".join(dict.fromkeys(arm.split("-")[0] for arm in arms))
+
+
+def tiers_of(findings: Findings) -> Mapping[str, list[Finding]]:
+    """Return the findings of each tier, in their order."""
+    return {tier: [one for one in findings if one.tier == tier] for tier in dict.fromkeys(one.tier for one in findings)}

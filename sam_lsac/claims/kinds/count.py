@@ -1,7 +1,12 @@
-"""count: every quantity of `targets` is within the relative tolerance of the paper's figure, else refuted."""
+"""count: every quantity of `targets` is within the relative tolerance of the paper's figure, else refuted.
+
+Zero, NaN or infinity is no count: not run.
+"""
+
+import math
 
 from sam_lsac.claims.claim import Claim
-from sam_lsac.claims.kind import Kind, UndecidedError
+from sam_lsac.claims.kind import Evidence, Kind, UndecidedError
 from sam_lsac.claims.kinds._shared import Findings, Lines
 from sam_lsac.claims.ledger import Ledger
 from sam_lsac.claims.verdict import Context, Finding
@@ -13,23 +18,23 @@ __all__ = ["KIND"]
 QUANTITIES = {"flops_per_evaluation": "", "self_attention_flops_per_evaluation": "self-attention "}
 
 
-def _find(claim: Claim, _ledger: Ledger, context: Context) -> list[Finding]:
-    findings = []
+def _find(claim: Claim, _ledger: Ledger, context: Context) -> list[Evidence]:
+    found = []
     for quantity, target in claim.targets.items():
         value = getattr(context, quantity)
-        if value is None:
-            raise UndecidedError("not run", f"{quantity.replace('_', ' ').capitalize()} was not counted.")
+        if value is None or not math.isfinite(value) or value <= 0.0:
+            counted = "was not counted" if value is None else f"was counted as {value!r}, which is no count"
+            raise UndecidedError("not run", f"{quantity.replace('_', ' ').capitalize()} {counted}.")
         error = value / target - 1.0
-        findings.append(
-            Finding(
-                quantity=quantity,
-                estimate=float(value),
-                paper=f"{target / 1e9:.1f} GFLOPs",
-                status="supported" if abs(error) <= claim.given("tolerance") else "refuted",
-                note=f"{error:+.2%}",
-            )
+        finding = Finding(
+            quantity=quantity,
+            estimate=float(value),
+            paper=f"{target / 1e9:.1f} GFLOPs",
+            status="supported" if abs(error) <= claim.given("tolerance") else "refuted",
+            note=f"{error:+.2%}",
         )
-    return findings
+        found.append(Evidence(finding=finding))
+    return found
 
 
 def _reason(claim: Claim, findings: Findings) -> str:
@@ -49,7 +54,6 @@ KIND = Kind(
     find=_find,
     reason=_reason,
     headline=_headline,
-    n_tests=lambda _: 0,
     needs=frozenset({"targets", "tolerance"}),
     choices={"targets": tuple(QUANTITIES)},
 )

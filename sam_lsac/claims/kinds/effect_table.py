@@ -1,74 +1,66 @@
-"""effect-table: each arm's |d| is negligible, and the rivals' loss grows from each to the next.
+"""effect-table: each arm's d is negligible, and the rivals' loss grows from each to the next.
 
-Supported where |d| < 0.2 is shown for every arm, and the loss of every rival is significantly larger than the one
-before with a larger d; refuted where some arm's |d| is shown to exceed 0.2, or a loss falls significantly.
+Required: the bounds of every arm's d lie within 0.2 of zero, every rival loses more than the one before, and more
+than the arms that it is matched with, of which no rare failure hides behind the mean. Contradicted by an arm's d
+beyond 0.2 on the side of loss, by a loss that falls from one rival to the next, or by an arm that loses more than its
+rival.
 """
 
 import itertools
-import math
 from dataclasses import replace
 
-from sam_lsac.claims.cells import Cell, loss
+from sam_lsac.claims.cells import loses_more, loss
 from sam_lsac.claims.claim import Claim
-from sam_lsac.claims.kind import PAIRED, Kind
-from sam_lsac.claims.kinds._shared import MORE_IS_CLAIMED, NEGLIGIBLE_D, Findings, Lines, count, judged, n_cells, stems
+from sam_lsac.claims.contrast import Contrast
+from sam_lsac.claims.kind import PAIRED, Evidence, Kind
+from sam_lsac.claims.kinds._shared import NEGLIGIBLE_D, Findings, Lines, count, harm, judged, labelled, n_cells, stems
 from sam_lsac.claims.ledger import Ledger
 from sam_lsac.claims.verdict import Context, Finding
 from sam_lsac.claims.wording import NOTHING, effect
-from sam_lsac.statistics import pairs_needed
 
 __all__ = ["KIND"]
 
-GROWTH = "growth of loss"
+GROWTH, BEATEN = "growth of loss", "loss difference"
 
 
-def _find(claim: Claim, ledger: Ledger, _context: Context) -> list[Finding]:
+def _find(claim: Claim, ledger: Ledger, _context: Context) -> list[Evidence]:
     (metric,) = claim.metrics
-    findings: list[Finding] = []
+    found: list[Evidence] = []
     for tier in claim.tiers:
-        findings += [_negligible(loss(claim, ledger, tier=tier, metric=metric, arm=arm)) for arm in claim.arms]
-        losses = [
-            loss(claim, ledger, tier=tier, metric=metric, arm=rival, versus=claim.baselines[0])
-            for rival in claim.rivals
-        ]
-        findings += [cell.finding() for cell in losses]
-        findings += [_grows(before, after, ledger) for before, after in itertools.pairwise(losses)]
-    return findings
+        where = {"tier": tier, "metric": metric}
+        found += [_negligible(loss(claim, ledger, arm=arm, **where)) for arm in claim.arms]
+        found += [Evidence(finding=loss(claim, ledger, arm=rival, **where).shown()) for rival in claim.rivals]
+        for before, after in itertools.pairwise(claim.rivals):
+            grows = loses_more(claim, ledger, arm=before, rival=after, **where)
+            found.append(replace(grows, quantity=GROWTH).evidence())
+        for arm, rival in claim.matched.items():
+            found.append(loses_more(claim, ledger, arm=arm, rival=rival, **where).evidence())
+            found.append(harm(claim, ledger, arm=arm, rival=rival, **where))
+    return found
 
 
-def _negligible(cell: Cell) -> Finding:
-    beyond = cell.test.p_d_beyond(math.copysign(NEGLIGIBLE_D, cell.test.t))
-    if cell.shows(beyond):
-        return cell.finding(status="refuted", p=beyond, note=f"|d| > {NEGLIGIBLE_D:g} is shown")
-    within = cell.test.p_d_within(NEGLIGIBLE_D)
-    shown = cell.shows(within)
-    note = f"|d| < {NEGLIGIBLE_D:g} is {'shown' if shown else 'not shown'}; label {cell.test.label}"
-    return cell.finding(status="supported" if shown else "inconclusive", p=within, note=note)
+def _negligible(own: Contrast) -> Evidence:
+    """Judge |d| < 0.2; a gain beyond that is no loss, so it refutes nothing."""
+    found = labelled(own, low=-NEGLIGIBLE_D, high=NEGLIGIBLE_D)
+    if found.finding.status == "refuted" and own.mean < 0.0:
+        return replace(found, finding=replace(found.finding, status="inconclusive"), possible=False)
+    return found
 
 
-def _grows(before: Cell, after: Cell, ledger: Ledger) -> Finding:
-    """Return whether a rival loses more than the one before it."""
-    step = loss(after.claim, ledger, tier=after.tier, metric=after.metric, arm=after.arm, versus=before.arm)
-    status = MORE_IS_CLAIMED[step.sign]
-    if status == "supported" and after.test.d <= before.test.d:
-        status = "inconclusive"
-    note = f"d {before.test.d:+.2f} of {before.arm}, {after.test.d:+.2f} of {after.arm}"
-    return replace(step.finding(status=status, note=note), quantity=GROWTH, paper="")
-
-
-def _reason(claim: Claim, findings: Findings) -> str:
+def _reason(_claim: Claim, findings: Findings) -> str:
     parts = []
-    for quantity, words in (("loss", "effects are shown negligible"), (GROWTH, "rivals lose more than the one before")):
+    for quantity, words in (
+        ("loss", "effects are shown negligible"),
+        (GROWTH, "rivals lose more than the one before"),
+        (BEATEN, "rivals lose more than the arm that they are matched with"),
+    ):
         mine = [one for one in judged(findings) if one.quantity == quantity]
-        won, lost = count(mine, "supported"), count(mine, "refuted")
-        parts.append(f"{won} of {len(mine)} {words} and {lost} are shown not to")
+        if mine:
+            won, lost = count(mine, "supported"), count(mine, "refuted")
+            parts.append(f"{won} of {len(mine)} {words} and {lost} are shown not to")
     telling = [one for one in findings if one.status == "refuted"]
     telling += [one for one in findings if one.status == "inconclusive"]
-    needed = pairs_needed(NEGLIGIBLE_D, alpha=claim.family_alpha, power=claim.settings.power)
-    return (
-        f"{'; '.join(parts)}{_example(telling[0]) if telling else ''}; showing |d| < {NEGLIGIBLE_D:g} needs about "
-        f"{needed} mixtures per tier."
-    )
+    return f"{'; '.join(parts)}{_example(telling[0]) if telling else ''}."
 
 
 def _example(one: Finding) -> str:
@@ -99,7 +91,9 @@ KIND = Kind(
     find=_find,
     reason=_reason,
     headline=_headline,
-    n_tests=lambda claim: n_cells(claim) * (2 * len(claim.arms) + len(claim.rivals) - 1),
+    n_contradictions=lambda claim: n_cells(claim) * (len(claim.arms) + len(claim.rivals) - 1 + len(claim.matched)),
+    measures=True,
     needs=PAIRED | {"rivals"},
+    may=frozenset({"matched"}),
     exactly={"metrics": 1},
 )

@@ -1,41 +1,33 @@
-"""labelled-loss: the loss is significant, and its d carries Cohen's label that the claim names.
+"""labelled-loss: there is a loss, and its d carries Cohen's label that the claim names.
 
-Refuted by a significant gain, or where the interval of d (at the family's level) leaves no room for the label.
+Required: the loss is shown, and the bounds of d lie inside the label. Contradicted by a gain, or by a d outside the
+label.
 """
 
-from sam_lsac.claims.cells import Cell
+import math
+
+from sam_lsac.claims.cells import loss
 from sam_lsac.claims.claim import Claim
-from sam_lsac.claims.kind import PAIRED, Kind
-from sam_lsac.claims.kinds._shared import effects, n_cells, own_losses, summary
+from sam_lsac.claims.kind import PAIRED, Evidence, Kind
+from sam_lsac.claims.kinds._shared import cells, effects, labelled, n_cells, summary
 from sam_lsac.claims.ledger import Ledger
-from sam_lsac.claims.verdict import Context, Finding, Status
-from sam_lsac.statistics import paired_test
+from sam_lsac.claims.verdict import Context
 from sam_lsac.statistics.paired import LABELS
 
 __all__ = ["KIND"]
 
 
-def _find(claim: Claim, ledger: Ledger, _context: Context) -> list[Finding]:
-    found = []
-    for cell in own_losses(claim, ledger):
-        status, note = _judged(cell)
-        found.append(cell.finding(status=status, note=note))
-    return found
-
-
-def _judged(cell: Cell) -> tuple[Status, str]:
-    label = str(cell.claim.label)
-    place = [name for name, _ in LABELS].index(label)
+def _find(claim: Claim, ledger: Ledger, _context: Context) -> list[Evidence]:
+    place = [name for name, _ in LABELS].index(str(claim.label))
     low, high = LABELS[place - 1][1], LABELS[place][1]
-    wide = paired_test(cell.pairs.first, cell.pairs.second, alpha=cell.claim.family_alpha)
-    room = f"d between {wide.d_low:.2f} and {wide.d_high:.2f} within the family"
-    if cell.sign < 0:
-        return "refuted", "a significant gain, not a loss"
-    if wide.d_high < low or wide.d_low >= high:
-        return "refuted", f"not a {label} effect ({room})"
-    if cell.sign > 0 and low <= cell.test.d < high:
-        return "supported", f"a significant loss with a {label} effect ({room})"
-    return "inconclusive", f"a {label} effect is neither found nor ruled out ({room})"
+    room = f"a {claim.label} d is {'at least ' if math.isinf(high) else ''}{low:g}"
+    room += ": " if math.isinf(high) else f" to {high:g}: "
+    found: list[Evidence] = []
+    for tier, metric in cells(claim):
+        for arm in claim.arms:
+            own = loss(claim, ledger, tier=tier, metric=metric, arm=arm)
+            found += [own.evidence(note="is there a loss"), labelled(own, low=low, high=high, note=room)]
+    return found
 
 
 KIND = Kind(
@@ -43,7 +35,8 @@ KIND = Kind(
     find=_find,
     reason=summary,
     headline=effects,
-    n_tests=lambda claim: 2 * n_cells(claim) * len(claim.arms),
+    n_contradictions=lambda claim: 3 * n_cells(claim) * len(claim.arms),
+    measures=True,
     needs=PAIRED | {"label"},
     choices={"label": tuple(name for name, _ in LABELS[1:])},
 )

@@ -1,44 +1,40 @@
 """layer-response: the layer of the last metric responds, and that of the first does not.
 
-Supported where the logarithmic change of the last metric is significantly larger than that of the first, the last one
-rises significantly, and the first is shown equal to its baseline within the relative margin (TOST). Refuted where the
-first rises significantly more, or is shown beyond the margin, or the last one falls.
+Required: the first layer's change is within the relative margin (TOST on its logarithm), the last one's rises, and
+rises by more than the first one's. Contradicted by a first layer beyond the margin, or a change of the last, or
+between the two, the other way. Whether the paper's factor lies inside our interval is shown beside it.
 """
 
 from dataclasses import replace
 
 import numpy as np
 
-from sam_lsac.claims.cells import Cell, log_change, usable
+from sam_lsac.claims.cells import log_change
 from sam_lsac.claims.claim import Claim
-from sam_lsac.claims.kind import PAIRED, Kind
+from sam_lsac.claims.contrast import Contrast, usable
+from sam_lsac.claims.kind import PAIRED, Evidence, Kind
 from sam_lsac.claims.kinds._factors import as_factor, unmoved
-from sam_lsac.claims.kinds._shared import MORE_IS_CLAIMED, Findings, Lines, factor_words
+from sam_lsac.claims.kinds._shared import Findings, Lines, factor_words
 from sam_lsac.claims.ledger import Ledger
-from sam_lsac.claims.verdict import Context, Finding
+from sam_lsac.claims.verdict import Context
 from sam_lsac.claims.wording import figure, number, p_text
-from sam_lsac.statistics import paired_test
 
 __all__ = ["KIND"]
 
 BETWEEN = "log ratio between layers"
 
 
-def _find(claim: Claim, ledger: Ledger, _context: Context) -> list[Finding]:
+def _find(claim: Claim, ledger: Ledger, _context: Context) -> list[Evidence]:
     (arm,) = claim.arms
-    findings = []
+    found: list[Evidence] = []
     for tier in claim.tiers:
         still, moving = (log_change(claim, ledger, tier=tier, metric=metric, arm=arm) for metric in claim.metrics)
         between = _between(claim, ledger, still=still, moving=moving)
-        findings += [
-            unmoved(still),
-            as_factor(moving, MORE_IS_CLAIMED[moving.sign]),
-            between.finding(status=MORE_IS_CLAIMED[between.sign]),
-        ]
-    return findings
+        found += [unmoved(still), as_factor(moving), between.evidence()]
+    return found
 
 
-def _between(claim: Claim, ledger: Ledger, *, still: Cell, moving: Cell) -> Cell:
+def _between(claim: Claim, ledger: Ledger, *, still: Contrast, moving: Contrast) -> Contrast:
     """Return the change of the moving layer less that of the still one, over mixtures that have both."""
     arm, versus = still.arm, still.versus
     points = ledger.points(
@@ -48,11 +44,15 @@ def _between(claim: Claim, ledger: Ledger, *, still: Cell, moving: Cell) -> Cell
     )
     changes = np.log(points.first) - np.log(points.second)  # two a mixture: of the still layer, of the moving one
     pairs = replace(
-        points, mixtures=points.mixtures[::2], groups=points.groups[::2], first=changes[1::2], second=changes[::2]
+        points,
+        mixtures=points.mixtures[::2],
+        groups=points.groups[::2],
+        residual_groups=points.residual_groups[::2],
+        first=changes[1::2],
+        second=changes[::2],
     )
-    usable(pairs, f"{still.metric} and {moving.metric} of {arm} on {still.tier}")
-    test = paired_test(pairs.first, pairs.second, alpha=claim.alpha)
-    return replace(moving, quantity=BETWEEN, versus=still.metric, pairs=pairs, test=test)
+    usable(pairs, f"{still.metric} and {moving.metric} of {arm} on {still.tier}", claim=claim)
+    return replace(moving, quantity=BETWEEN, versus=still.metric, pairs=pairs, figures=pairs.first - pairs.second)
 
 
 def _reason(claim: Claim, findings: Findings) -> str:
@@ -77,7 +77,8 @@ KIND = Kind(
     find=_find,
     reason=_reason,
     headline=_headline,
-    n_tests=lambda claim: 4 * len(claim.tiers),
+    n_contradictions=lambda claim: 4 * len(claim.tiers),
     needs=PAIRED | {"margin"},
+    may=frozenset({"sizes"}),
     exactly={"arms": 1, "metrics": 2},
 )

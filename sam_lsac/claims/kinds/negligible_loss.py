@@ -1,40 +1,52 @@
-"""negligible-loss: the loss is shown to be within the margin (TOST), and d is not shown to be beyond 0.2.
+"""negligible-loss: against its matched rival the arm deviates little, and its loss is of negligible d.
 
-Refuted where the loss is shown to exceed the margin, or |d| to exceed 0.2.
+Required: the arm's deviation is below theta times the rival's, the d of its loss is below 0.2, and no rare failure
+hides behind the mean. Contradicted by a loss whose d is beyond 0.2. Whether the loss is within the metric's smallest
+effect (TOST) is shown beside it.
 """
 
 import math
 
-from sam_lsac.claims.cells import Cell
+from sam_lsac.claims.cells import loss, within_share
 from sam_lsac.claims.claim import Claim
-from sam_lsac.claims.kind import PAIRED, Kind
-from sam_lsac.claims.kinds._shared import NEGLIGIBLE_D, effects, n_cells, own_losses, summary
+from sam_lsac.claims.contrast import Contrast
+from sam_lsac.claims.kind import PAIRED, Evidence, Kind
+from sam_lsac.claims.kinds._shared import (
+    NEGLIGIBLE_D,
+    cells,
+    effects,
+    harm,
+    labelled,
+    n_cells,
+    summary,
+    within_margin,
+)
 from sam_lsac.claims.ledger import Ledger
-from sam_lsac.claims.verdict import Context, Finding, Status
-from sam_lsac.claims.wording import measured, p_text
+from sam_lsac.claims.verdict import Context
+from sam_lsac.claims.wording import measured
 
 __all__ = ["KIND"]
 
 
-def _find(claim: Claim, ledger: Ledger, _context: Context) -> list[Finding]:
-    found = []
-    for cell in own_losses(claim, ledger):
-        status, note = _judged(cell)
-        found.append(cell.finding(status=status, note=note))
+def _find(claim: Claim, ledger: Ledger, _context: Context) -> list[Evidence]:
+    found: list[Evidence] = []
+    for tier, metric in cells(claim):
+        for arm, rival in zip(claim.arms, claim.rivals, strict=True):
+            where = {"tier": tier, "metric": metric, "arm": arm}
+            own = loss(claim, ledger, **where)
+            found += [
+                within_share(claim, ledger, rival=rival, **where).evidence(),
+                labelled(own, low=-math.inf, high=NEGLIGIBLE_D, note=_absolute(own)),
+                harm(claim, ledger, rival=rival, **where),
+            ]
     return found
 
 
-def _judged(cell: Cell) -> tuple[Status, str]:
-    test = cell.equivalence(cell.margin)
-    within = measured(cell.margin, cell.metric, digits="g")
-    if cell.shows(test.p_beyond):
-        return "refuted", f"larger than {within}"
-    if cell.shows(cell.test.p_d_beyond(math.copysign(NEGLIGIBLE_D, cell.test.t))):
-        return "refuted", f"an effect larger than negligible (|d| > {NEGLIGIBLE_D:g})"
-    p = p_text(cell.claim.adjusted(test.p))
-    if cell.shows(test.p):
-        return "supported", f"shown to be within {within} ({p})"
-    return "inconclusive", f"not shown to be within {within} ({p})"
+def _absolute(own: Contrast) -> str:
+    """Return in words whether the loss is within the smallest effect, which decides nothing."""
+    status, _ = within_margin(own, margin=own.floor)
+    words = {"supported": "shown", "refuted": "shown not"}.get(status, "not shown")
+    return f"{words} to be within {measured(own.floor, own.metric, digits='g')}; "
 
 
 KIND = Kind(
@@ -42,6 +54,8 @@ KIND = Kind(
     find=_find,
     reason=summary,
     headline=effects,
-    n_tests=lambda claim: 3 * n_cells(claim) * len(claim.arms),
-    needs=PAIRED | {"margin"},
+    n_contradictions=lambda claim: n_cells(claim) * len(claim.arms),
+    measures=True,
+    needs=PAIRED | {"rivals"},
+    parallel=True,
 )

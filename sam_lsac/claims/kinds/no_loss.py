@@ -1,62 +1,72 @@
-"""no-loss: no arm has a significant loss, and each is shown equivalent to its baseline (TOST); every rival has one.
+"""no-loss: no arm degrades beside its matched rival, and every rival does.
 
-Refuted where an arm has a significant loss, or a rival has none in the strong sense: equivalent to the baseline, or
-significantly better. "Significant" and "shown" mean p < alpha after Bonferroni over the claim's family.
+Required of each arm: its deviation is below theta times its matched rival's, and no rare failure hides behind the
+mean; of each rival: that it loses, and loses more than the arm that it is matched with. Contradicted by a loss of an
+arm, a gain of a rival, or an arm that loses more than its rival. Whether an arm's loss is within the metric's
+smallest effect (TOST) is shown beside it: on its own it tells nothing from a rival that moves as little.
 """
 
-from sam_lsac.claims.cells import Cell, loss
+from dataclasses import replace
+
+from sam_lsac.claims.cells import loses_more, loss, within_share
 from sam_lsac.claims.claim import Claim
-from sam_lsac.claims.kind import PAIRED, Kind
-from sam_lsac.claims.kinds._shared import Findings, Lines, count, mildest, n_cells, stems, summary, worst
+from sam_lsac.claims.contrast import Contrast
+from sam_lsac.claims.kind import PAIRED, Evidence, Kind
+from sam_lsac.claims.kinds._shared import (
+    Findings,
+    Lines,
+    cells,
+    count,
+    harm,
+    mildest,
+    n_cells,
+    stems,
+    summary,
+    within_margin,
+    worst,
+)
 from sam_lsac.claims.ledger import Ledger
-from sam_lsac.claims.verdict import Context, Finding, Status
-from sam_lsac.claims.wording import figure, measured, p_text
+from sam_lsac.claims.verdict import Context
+from sam_lsac.claims.wording import figure, measured
 
 __all__ = ["KIND"]
 
 
-def _find(claim: Claim, ledger: Ledger, _context: Context) -> list[Finding]:
-    findings = []
-    for tier in claim.tiers:
-        for metric in claim.metrics:
-            for arm in (*claim.arms, *claim.rivals):
-                cell = loss(claim, ledger, tier=tier, metric=metric, arm=arm, versus=claim.baselines[0])
-                status, note = _unharmed(cell) if arm in claim.arms else _harmed(cell)
-                findings.append(cell.finding(status=status, note=note))
-    return findings
+def _find(claim: Claim, ledger: Ledger, _context: Context) -> list[Evidence]:
+    found: list[Evidence] = []
+    for tier, metric in cells(claim):
+        for arm in claim.arms:
+            rival = claim.matched[arm]
+            where = {"tier": tier, "metric": metric, "arm": arm}
+            own = replace(loss(claim, ledger, **where), wanted=-1)
+            found += [
+                within_share(claim, ledger, rival=rival, **where).evidence(note="no degradation"),
+                own.harmless(note=_absolute(own)),
+                harm(claim, ledger, rival=rival, **where),
+                loses_more(claim, ledger, rival=rival, **where).evidence(note="the rival loses more"),
+            ]
+        for rival in claim.rivals:
+            found.append(loss(claim, ledger, tier=tier, metric=metric, arm=rival).evidence(note="the rival loses"))
+    return found
 
 
-def _unharmed(cell: Cell) -> tuple[Status, str]:
-    test = cell.equivalence(cell.margin)
-    shown = cell.shows(test.p)
-    words = f"TOST within {measured(cell.margin, cell.metric, digits='g')}: {p_text(cell.claim.adjusted(test.p))}"
-    if cell.sign > 0:
-        size = "although equivalent within the margin" if shown else "and not shown to be within the margin"
-        return "refuted", f"a significant loss, {size} ({words})"
-    if shown:
-        return "supported", f"no significant loss, and equivalent ({words})"
-    return "inconclusive", f"no significant loss, but equivalence is not shown either ({words})"
-
-
-def _harmed(cell: Cell) -> tuple[Status, str]:
-    if cell.sign > 0:
-        return "supported", "a significant loss, as claimed"
-    if cell.sign < 0:
-        return "refuted", "significantly better than the baseline, not worse"
-    if cell.shows(cell.equivalence(cell.margin).p):
-        return "refuted", f"no significant loss, and equivalent within {measured(cell.margin, cell.metric, digits='g')}"
-    return "inconclusive", "no significant loss, but none is ruled out"
+def _absolute(own: Contrast) -> str:
+    status, _ = within_margin(own, margin=own.floor)
+    words = {"supported": "shown", "refuted": "shown not"}.get(status, "not shown")
+    return f"{words} to be within {measured(own.floor, own.metric, digits='g')}, which decides nothing"
 
 
 def _headline(claim: Claim, findings: Findings) -> Lines:
     lines = []
-    for arms, what, end, pick in (
-        (claim.arms, "without loss", "worst", worst),
-        (claim.rivals, "with loss", "mildest", mildest),
+    shares = [one for one in findings if one.quantity.startswith("deviation beyond")]
+    losses = [one for one in findings if one.quantity == "loss" and one.arm in claim.rivals]
+    own = [one for one in findings if one.quantity == "loss" and one.arm in claim.arms]
+    for judged, shown, arms, what, end, pick in (
+        (shares, own, claim.arms, "without loss", "worst", worst),
+        (losses, losses, claim.rivals, "with loss", "mildest", mildest),
     ):
-        mine = [one for one in findings if one.arm in arms]
-        extreme = pick(mine)
-        lines.append(f"{count(mine, 'supported')} of {len(mine)} {stems(arms)} {what}")
+        extreme = pick(shown)
+        lines.append(f"{count(judged, 'supported')} of {len(judged)} {stems(arms)} {what}")
         lines.append(f"{end} {extreme.arm} on {extreme.tier} {figure(extreme)}")
     return tuple(lines)
 
@@ -66,6 +76,8 @@ KIND = Kind(
     find=_find,
     reason=summary,
     headline=_headline,
-    n_tests=lambda claim: 2 * n_cells(claim) * (len(claim.arms) + len(claim.rivals)),
-    needs=PAIRED | {"rivals", "margin"},
+    n_contradictions=lambda claim: n_cells(claim) * (2 * len(claim.arms) + len(claim.rivals)),
+    measures=True,
+    needs=PAIRED | {"rivals", "matched"},
+    matches=True,
 )

@@ -1,31 +1,29 @@
 """ratio-change: the quantity, positive in every mixture, rises (or falls) against the baseline.
 
-A paired t-test on its logarithm, because the change is reported as a factor. Refuted where it changes significantly
-the other way.
+A contrast of logarithms, because the change is reported as a factor. Contradicted by a change the other way. Whether
+the paper's factor lies inside our interval is shown beside the direction.
 """
 
 from sam_lsac.claims.cells import log_change
 from sam_lsac.claims.claim import Claim
-from sam_lsac.claims.kind import PAIRED, Kind
+from sam_lsac.claims.kind import PAIRED, Evidence, Kind
 from sam_lsac.claims.kinds._factors import as_factor
-from sam_lsac.claims.kinds._shared import MORE_IS_CLAIMED, Findings, each, factor_words, n_cells
+from sam_lsac.claims.kinds._shared import Findings, cells, each, factor_words, n_cells
 from sam_lsac.claims.ledger import Ledger
-from sam_lsac.claims.verdict import Context, Finding
+from sam_lsac.claims.verdict import Context
 
 __all__ = ["KIND"]
 
 DIRECTIONS = {"increase": 1, "decrease": -1}
 
 
-def _find(claim: Claim, ledger: Ledger, _context: Context) -> list[Finding]:
+def _find(claim: Claim, ledger: Ledger, _context: Context) -> list[Evidence]:
     wanted = DIRECTIONS[str(claim.direction)]
-    cells = [
-        log_change(claim, ledger, tier=tier, metric=metric, arm=arm)
-        for tier in claim.tiers
-        for metric in claim.metrics
+    return [
+        as_factor(log_change(claim, ledger, tier=tier, metric=metric, arm=arm, wanted=wanted))
+        for tier, metric in cells(claim)
         for arm in claim.arms
     ]
-    return [as_factor(cell, MORE_IS_CLAIMED[wanted * cell.sign]) for cell in cells]
 
 
 def _reason(claim: Claim, findings: Findings) -> str:
@@ -37,7 +35,8 @@ KIND = Kind(
     find=_find,
     reason=_reason,
     headline=each,
-    n_tests=lambda claim: n_cells(claim) * len(claim.arms),
+    n_contradictions=lambda claim: n_cells(claim) * len(claim.arms),
     needs=PAIRED | {"direction"},
+    may=frozenset({"sizes"}),
     choices={"direction": tuple(DIRECTIONS)},
 )

@@ -3,7 +3,7 @@
 import math
 
 from sam_lsac.claims.claim import Claim
-from sam_lsac.claims.kind import Kind, UndecidedError
+from sam_lsac.claims.kind import Evidence, Kind, UndecidedError
 from sam_lsac.claims.kinds._shared import Findings, Lines
 from sam_lsac.claims.ledger import Ledger
 from sam_lsac.claims.verdict import Context, Finding
@@ -14,19 +14,18 @@ __all__ = ["KIND"]
 DIRECTIONS = {"negative": -1, "positive": 1}
 
 
-def _find(claim: Claim, _ledger: Ledger, context: Context) -> list[Finding]:
-    if context.gate is None:
-        raise UndecidedError("not run", "The checkpoint's span gate was not read, or it has none.")
+def _find(claim: Claim, _ledger: Ledger, context: Context) -> list[Evidence]:
+    if context.gate is None or math.isnan(context.gate):
+        raise UndecidedError("not run", "The checkpoint's span gate was not read, or it has none that is a number.")
     as_claimed = DIRECTIONS[str(claim.direction)] * context.gate > 0
-    return [
-        Finding(
-            quantity="gate",
-            estimate=context.gate,
-            paper=claim.paper,
-            status="supported" if as_claimed else "refuted",
-            note=f"tanh {math.tanh(context.gate):+.4g}",
-        )
-    ]
+    finding = Finding(
+        quantity="gate",
+        estimate=context.gate,
+        paper=claim.paper,
+        status="supported" if as_claimed else "refuted",
+        note=f"tanh {math.tanh(context.gate):+.4g}",
+    )
+    return [Evidence(finding=finding)]
 
 
 def _reason(claim: Claim, findings: Findings) -> str:
@@ -43,7 +42,6 @@ KIND = Kind(
     find=_find,
     reason=_reason,
     headline=_headline,
-    n_tests=lambda _: 0,
     needs=frozenset({"direction"}),
     choices={"direction": tuple(DIRECTIONS)},
 )

@@ -1,17 +1,21 @@
-"""smaller-loss: each arm's score (signed loss, or deviation) is significantly smaller than that of the rival beside it.
+"""smaller-loss: each arm's score (signed loss, or deviation) is smaller than that of the rival beside it.
 
-Refuted where it is significantly larger. The mean scores, and the ratio of two deviations, are shown beside it.
+Required: the rival's score is the larger. Contradicted where it is the smaller. The mean scores, the ratio of two
+deviations with its interval, and whether the paper's ratio lies inside that, are shown beside the direction; so are
+controls, such as the run that saves as many FLOPs.
 """
 
+import re
 from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from sam_lsac.claims.cells import Cell, deviation_difference, loss
+from sam_lsac.claims.cells import deviates_less, loses_more
 from sam_lsac.claims.claim import Claim
-from sam_lsac.claims.kind import PAIRED, Kind
-from sam_lsac.claims.kinds._shared import LESS_IS_CLAIMED, Findings, Lines, judged, n_cells
+from sam_lsac.claims.contrast import Contrast
+from sam_lsac.claims.kind import PAIRED, Evidence, Kind
+from sam_lsac.claims.kinds._shared import Findings, Lines, cells, inside, judged, n_cells
 from sam_lsac.claims.ledger import Ledger
 from sam_lsac.claims.verdict import Context, Finding
 from sam_lsac.claims.wording import figure, measured, number, p_text
@@ -21,91 +25,93 @@ from sam_lsac.statistics import mean_interval, ratio_interval
 __all__ = ["KIND"]
 
 VERBS = {"loss": "loses", "deviation": "deviates"}
-HOW = {
-    "supported": "significantly less",
-    "inconclusive": "not significantly different",
-    "refuted": "significantly more",
-}
+HOW = {"supported": "shown to be less", "inconclusive": "not shown to differ by enough", "refuted": "shown to be more"}
 
 
-def _find(claim: Claim, ledger: Ledger, _context: Context) -> list[Finding]:
-    findings: list[Finding] = []
-    for tier in claim.tiers:
-        for metric in claim.metrics:
-            for arm, rival in zip(claim.arms, claim.rivals, strict=True):
-                findings += _compared(claim, ledger, tier=tier, metric=metric, arm=arm, rival=rival)
-    return findings
+def _find(claim: Claim, ledger: Ledger, _context: Context) -> list[Evidence]:
+    found: list[Evidence] = []
+    for tier, metric in cells(claim):
+        where = {"tier": tier, "metric": metric}
+        for arm, rival in zip(claim.arms, claim.rivals, strict=True):
+            contrast, scores = _compared(claim, ledger, arm=arm, rival=rival, **where)
+            found += [Evidence(finding=_mean(contrast, name, values)) for name, values in scores.items()]
+            found.append(contrast.evidence())
+            found += _ratio(contrast, scores[arm], scores[rival], arm=arm, rival=rival)
+            for control in claim.controls:
+                beside, theirs = _compared(claim, ledger, arm=arm, rival=control, **where)
+                found.append(Evidence(finding=_mean(beside, control, theirs[control])))
+                found += _ratio(beside, theirs[arm], theirs[control], arm=arm, rival=control)
+    return found
 
 
-def _compared(claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: str, rival: str) -> list[Finding]:
-    """Return the mean scores of arm and rival, their difference, and the ratio of deviations."""
+def _compared(
+    claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: str, rival: str
+) -> tuple[Contrast, dict[str, NDArray[np.float64]]]:
+    """Return the contrast of the two scores, and the scores by arm."""
+    where = {"tier": tier, "metric": metric, "arm": arm, "rival": rival}
     if claim.score == "deviation":
-        cell = deviation_difference(claim, ledger, tier=tier, metric=metric, arm=arm, rival=rival)
-        scores = {arm: cell.pairs.first, rival: cell.pairs.second}
-        ratio = _ratio(claim, cell, paper=claim.figure(tier=tier, arm="ratio"))
-    else:
-        cell = loss(claim, ledger, tier=tier, metric=metric, arm=arm, versus=rival)
-        base = claim.baselines[0]
-        scores = {
-            one: loss(claim, ledger, tier=tier, metric=metric, arm=one, versus=base).difference for one in (arm, rival)
-        }
-        ratio = []
-    means = [_mean_score(cell, one, values) for one, values in scores.items()]
-    return [*means, cell.finding(status=LESS_IS_CLAIMED[cell.sign]), *ratio]
+        contrast = deviates_less(claim, ledger, **where)
+        return contrast, {arm: contrast.pairs.first, rival: contrast.pairs.second}
+    contrast = loses_more(claim, ledger, **where)
+    return contrast, {arm: contrast.pairs.second, rival: contrast.pairs.first}
 
 
-def _mean_score(cell: Cell, arm: str, values: NDArray[np.float64]) -> Finding:
+def _mean(contrast: Contrast, arm: str, values: NDArray[np.float64]) -> Finding:
     """Return the mean loss or deviation of one arm with its bootstrap interval."""
-    claim = cell.claim
-    mean = mean_interval(
-        values,
-        level=1 - claim.alpha,
-        method="bca",
-        seed=claim.settings.bootstrap_seed,
-        n_resamples=claim.settings.bootstrap_resamples,
-    )
+    claim = contrast.claim
+    mean = mean_interval(values, level=1 - claim.alpha, method="bca", **_draws(claim))
     return Finding(
         quantity=str(claim.score),
-        tier=cell.tier,
-        metric=cell.metric,
+        tier=contrast.tier,
+        metric=contrast.metric,
         arm=arm,
         versus=claim.baselines[0],
         estimate=mean.estimate,
         ci_low=mean.low,
         ci_high=mean.high,
         n=mean.n,
-        n_dropped=cell.pairs.n_dropped,
-        paper=claim.figure(tier=cell.tier, arm=arm),
+        n_dropped=contrast.pairs.n_dropped,
+        n_excluded=contrast.pairs.n_excluded,
+        n_failed=len(contrast.pairs.failed),
+        paper=claim.figure(tier=contrast.tier, arm=arm),
+        note="beside the rival, decides nothing" if arm in claim.controls else "",
     )
 
 
-def _ratio(claim: Claim, cell: Cell, *, paper: str) -> list[Finding]:
-    """Return rival / arm with its bootstrap interval, where every deviation is above zero."""
+def _ratio(
+    contrast: Contrast, own: NDArray[np.float64], rivals: NDArray[np.float64], *, arm: str, rival: str
+) -> list[Evidence]:
+    """Return rival / arm with its bootstrap interval, where both are deviations above zero."""
+    claim = contrast.claim
+    if claim.score != "deviation":
+        return []
     try:
-        ratio = ratio_interval(
-            cell.pairs.second,
-            cell.pairs.first,
-            level=1 - claim.alpha,
-            seed=claim.settings.bootstrap_seed,
-            n_resamples=claim.settings.bootstrap_resamples,
-        )
+        ratio = ratio_interval(rivals, own, level=1 - claim.alpha, **_draws(claim))
     except InputError:  # a deviation of exactly zero: the two means say it all
         return []
-    return [
-        Finding(
-            quantity="ratio",
-            tier=cell.tier,
-            metric=cell.metric,
-            arm=cell.versus,
-            versus=cell.arm,
-            n=ratio.n,
-            estimate=ratio.estimate,
-            ci_low=ratio.low,
-            ci_high=ratio.high,
-            n_dropped=cell.pairs.n_dropped,
-            paper=paper,
-        )
-    ]
+    paper = claim.figure(arm="ratio") if rival in claim.rivals else ""
+    size = re.search(r"[\d.]+", paper)
+    finding = Finding(
+        quantity="ratio",
+        tier=contrast.tier,
+        metric=contrast.metric,
+        arm=rival,
+        versus=arm,
+        estimate=ratio.estimate,
+        ci_low=ratio.low,
+        ci_high=ratio.high,
+        n=ratio.n,
+        n_dropped=contrast.pairs.n_dropped,
+        n_excluded=contrast.pairs.n_excluded,
+        n_failed=len(contrast.pairs.failed),
+        paper=paper,
+        note=inside(float(size.group()) if size else None, ratio.low, ratio.high),
+    )
+    return [Evidence(finding=finding)]
+
+
+def _draws(claim: Claim) -> dict[str, int]:
+    return {"seed": claim.settings.bootstrap_seed, "n_resamples": claim.settings.bootstrap_resamples}
 
 
 def _reason(claim: Claim, findings: Findings) -> str:
@@ -114,32 +120,37 @@ def _reason(claim: Claim, findings: Findings) -> str:
 
 def _sentence(claim: Claim, findings: Findings, decisive: Finding) -> str:
     here = [one for one in findings if (one.tier, one.metric) == (decisive.tier, decisive.metric) and not one.status]
-    own, rival = (
-        next(measured(one.estimate, one.metric) for one in here if one.quantity == claim.score and one.arm == arm)
-        for arm in (decisive.arm, decisive.versus)
+    both = (decisive.arm, decisive.versus)
+    arm, rival = both if both[0] in claim.arms else both[::-1]
+    mine, theirs = (
+        next(measured(one.estimate, one.metric) for one in here if one.quantity == claim.score and one.arm == name)
+        for name in (arm, rival)
     )
-    ratio = "".join(_ratio_words(claim, here, decisive))
+    ratio = "".join(_ratio_words(claim, here, arm=arm, rival=rival))
     return (
-        f"On {decisive.tier}, {decisive.arm} {VERBS[str(claim.score)]} {own} and {decisive.versus} {rival} in "
+        f"On {decisive.tier}, {arm} {VERBS[str(claim.score)]} {mine} and {rival} {theirs} in "
         f"{decisive.metric}{ratio}: {HOW[str(decisive.status)]} ({p_text(decisive.p_adjusted)}, n = {decisive.n})."
     )
 
 
-def _ratio_words(claim: Claim, findings: Findings, decisive: Finding) -> Iterable[str]:
+def _ratio_words(claim: Claim, findings: Findings, *, arm: str, rival: str) -> Iterable[str]:
     for one in findings:
-        if one.quantity == "ratio" and (one.arm, one.versus) == (decisive.versus, decisive.arm):
+        if one.quantity == "ratio" and (one.arm, one.versus) == (rival, arm):
             level = 100 * (1 - claim.alpha)
-            yield f" ({number(one.estimate)} times, {level:g} % CI {number(one.ci_low)} to {number(one.ci_high)})"
+            size = f"; {one.note}" if one.note else ""
+            yield f" ({number(one.estimate)} times, {level:g} % CI {number(one.ci_low)} to {number(one.ci_high)}{size})"
 
 
 def _headline(claim: Claim, findings: Findings) -> Lines:
     """Arm, rival and their ratio, tier by tier."""
     lines = []
     for tier in dict.fromkeys(one.tier for one in findings):
-        here = [one for one in findings if one.tier == tier]
+        here = [one for one in findings if one.tier == tier and one.arm not in claim.controls]
         scores = [figure(one) for one in here if one.quantity == claim.score and not one.status]
         lines.append(f"{tier} {' against '.join(scores)}")
-        lines += [f"{tier} ratio {figure(one)}" for one in here if one.quantity == "ratio"]
+        for one in here:
+            if one.quantity == "ratio":
+                lines.append(f"{tier} ratio {figure(one)}{f'; {one.note}' if one.note else ''}")
     return tuple(lines)
 
 
@@ -148,8 +159,10 @@ KIND = Kind(
     find=_find,
     reason=_reason,
     headline=_headline,
-    n_tests=lambda claim: n_cells(claim) * len(claim.arms),
+    n_contradictions=lambda claim: n_cells(claim) * len(claim.arms),
+    measures=True,
     needs=PAIRED | {"rivals", "score"},
+    may=frozenset({"controls"}),
     choices={"score": tuple(VERBS)},
     parallel=True,
 )

@@ -1,0 +1,67 @@
+"""How far a verdict reaches: what a supported claim covers, and how many mixtures an undecided one would take."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from sam_lsac.claims.claim import Claim
+from sam_lsac.claims.kind import Evidence, Requirement
+from sam_lsac.claims.verdict import Finding, Groups
+from sam_lsac.statistics import joint_pairs_needed
+
+__all__ = ["UNRESTRICTED", "covered", "mixtures_needed"]
+
+UNRESTRICTED = "unrestricted: also over voices and sounds"
+ENOUGH_GROUPS = 8  # of targets and of residuals, below which a test over groups says too little
+
+
+def covered(claim: Claim, findings: Iterable[Finding]) -> str:
+    """Return what a supported claim speaks of (docs/verdicts.md, rule 11); empty where it compares no mixtures."""
+    gates = [one.groups for one in findings if one.status == "supported" and one.groups is not None]
+    if not gates:
+        return ""
+    if all(_passed(claim, gate) for gate in gates):
+        return UNRESTRICTED
+    fewest = min(min(gate.n_targets, gate.n_residuals or gate.n_targets) for gate in gates)
+    return f"new recordings of these voices and sounds ({fewest} groups or more a tier)"
+
+
+def mixtures_needed(claim: Claim, evidence: Sequence[Evidence]) -> tuple[int | None, str]:
+    """Return the mixtures a tier that would show all that a claim requires, and a sentence that says so.
+
+    By simulation from the observed moments, with the joint power of the settings (docs/verdicts.md, rule 12).
+    """
+    asked = [one for one in evidence if one.finding.status in ("supported", "inconclusive")]
+    required = [need for one in asked for need in one.requires]
+    if not required:
+        return None, ""
+    if hopeless := next((one.finding for one in asked if not one.possible), None):
+        where = " ".join(filter(None, (hopeless.arm, f"on {hopeless.tier}" if hopeless.tier else "")))
+        return None, (
+            f"It cannot be shown with such mixtures: {where} is not on the claimed side by as much as is of interest."
+        )
+    tiers = dict.fromkeys(need.tier for need in required)
+    needed = joint_pairs_needed(
+        [_table(required, tier) for tier in tiers],
+        bounds=[[need.bound for need in required if need.tier == tier] for tier in tiers],
+        level=claim.level,
+        power=claim.settings.power,
+        seed=claim.settings.bootstrap_seed,
+    )
+    if needed is None:
+        return None, "It cannot be shown with such mixtures."
+    return needed, f"About {needed} mixtures a tier would show it with a power of {claim.settings.power:.0%}."
+
+
+def _table(required: Iterable[Requirement], tier: str) -> np.ndarray:
+    """Return the tier's contrasts [mixtures, contrasts] over the mixtures that all of them have."""
+    mine = [need for need in required if need.tier == tier]
+    common = sorted(set.intersection(*(set(need.mixtures) for need in mine)))
+    columns = [dict(zip(need.mixtures, need.values.tolist(), strict=True)) for need in mine]
+    return np.asarray([[column[mixture] for column in columns] for mixture in common], dtype=np.float64)
+
+
+def _passed(claim: Claim, gate: Groups) -> bool:
+    ps = (gate.p_targets, gate.p_residuals)
+    enough = min(gate.n_targets, gate.n_residuals) >= ENOUGH_GROUPS
+    return enough and all(p is not None and p < claim.level for p in ps)
