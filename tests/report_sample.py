@@ -14,7 +14,7 @@ from tests.claim_worlds import rows_of
 CLAIMS = Path(__file__).parents[1] / "bench" / "claims.toml"
 TIERS = ("clean", "noisy", "env")
 SAVED = {"lsac-safe": 0.125, "lsac-balanced": 0.271, "lsac-aggressive": 0.385}
-SAVED |= {"naive-14": 0.125, "naive-12": 0.25, "naive-10": 0.375}
+SAVED |= {"naive-15": 0.0625, "naive-14": 0.125, "naive-12": 0.25, "naive-10": 0.375}
 SAVED |= {"deepcache-2": 0.4167, "deepcache-3": 0.5208, "deepcache-4": 0.625}
 SAVED |= {"lsac-balanced-midpoint": -0.458, "lsac-balanced-ab2": 0.271}
 BASES = {"lsac-balanced-midpoint": "baseline-midpoint", "lsac-balanced-ab2": "baseline-ab2"}
@@ -22,7 +22,7 @@ BASES = {"lsac-balanced-midpoint": "baseline-midpoint", "lsac-balanced-ab2": "ba
 # mean and sd of the signed SI-SNR loss of each arm, by tier
 LOSSES = {
     "lsac-safe": (0.0, 0.03), "lsac-balanced": (0.02, 0.2), "lsac-aggressive": (0.1, 0.3),
-    "naive-14": (0.15, 0.4), "naive-12": (0.45, 0.5), "naive-10": (1.1, 0.8),
+    "naive-15": (0.1, 0.3), "naive-14": (0.15, 0.4), "naive-12": (0.45, 0.5), "naive-10": (1.1, 0.8),
     "deepcache-2": (0.05, 0.4), "deepcache-3": (0.2, 0.6), "deepcache-4": (0.5, 0.9),
     "lsac-balanced-midpoint": (0.01, 0.1), "lsac-balanced-ab2": (0.03, 0.2),
     "zero-additive": (7.0, 3.0), "zero-cross-attention": (6.0, 3.0), "uniform-cross-attention": (1.0, 1.0),

@@ -9,7 +9,9 @@ show the same: what was judged first, then by name the claims that the run was n
 module         subject
 =============  =========================================================================================
 model          the report's data; `tables`, `caveats` and `costs` compute its parts
+variance       where a metric's variance lies: mixtures, noise seeds, the rest
 environment    where and from what it was made
+evidence       what stands behind a verdict besides its estimates: groups, rare failures, counts
 extras         sounds, curves and matrices, which no ledger holds
 terminal       text of 80 columns or more, with or without colour
 html           the page; `plots` and `figures` draw, templates/ holds its words and its style
