@@ -177,4 +177,4 @@ def _over_groups(values: NDArray[np.float64], groups: Sequence[str]) -> tuple[in
     named.pop("", None)
     if len(named) < 2 or sum(named.values()) < len(values):
         return len(named), None
-    return len(named), group_test(values, groups).p
+    return len(named), group_test(values, groups).p_greater

@@ -7,7 +7,7 @@ import numpy as np
 from sam_lsac.claims.claim import Claim
 from sam_lsac.claims.kind import Evidence, Requirement
 from sam_lsac.claims.verdict import Finding, Groups
-from sam_lsac.statistics import joint_pairs_needed
+from sam_lsac.statistics import Conditions, joint_pairs_needed
 
 __all__ = ["UNRESTRICTED", "covered", "mixtures_needed"]
 
@@ -36,29 +36,29 @@ def mixtures_needed(claim: Claim, evidence: Sequence[Evidence]) -> tuple[int | N
     if not required:
         return None, ""
     if hopeless := next((one.finding for one in asked if not one.possible), None):
-        where = " ".join(filter(None, (hopeless.arm, f"on {hopeless.tier}" if hopeless.tier else "")))
+        where = " ".join(
+            filter(None, (hopeless.arm, hopeless.quantity, f"on {hopeless.tier}" if hopeless.tier else ""))
+        )
         return None, (
             f"It cannot be shown with such mixtures: {where} is not on the claimed side by as much as is of interest."
         )
     tiers = dict.fromkeys(need.tier for need in required)
-    needed = joint_pairs_needed(
-        [_table(required, tier) for tier in tiers],
-        bounds=[[need.bound for need in required if need.tier == tier] for tier in tiers],
-        level=claim.level,
-        power=claim.settings.power,
-        seed=claim.settings.bootstrap_seed,
-    )
+    samples = [_conditions([need for need in required if need.tier == tier], level=claim.level) for tier in tiers]
+    needed = joint_pairs_needed(samples, power=claim.settings.power, seed=claim.settings.bootstrap_seed)
     if needed is None:
         return None, "It cannot be shown with such mixtures."
     return needed, f"About {needed} mixtures a tier would show it with a power of {claim.settings.power:.0%}."
 
 
-def _table(required: Iterable[Requirement], tier: str) -> np.ndarray:
-    """Return the tier's contrasts [mixtures, contrasts] over the mixtures that all of them have."""
-    mine = [need for need in required if need.tier == tier]
-    common = sorted(set.intersection(*(set(need.mixtures) for need in mine)))
-    columns = [dict(zip(need.mixtures, need.values.tolist(), strict=True)) for need in mine]
-    return np.asarray([[column[mixture] for column in columns] for mixture in common], dtype=np.float64)
+def _conditions(required: Sequence[Requirement], *, level: float) -> Conditions:
+    """Return the contrasts of one tier over the mixtures that all of them have."""
+    common = sorted(set.intersection(*(set(need.mixtures) for need in required)))
+    columns = [dict(zip(need.mixtures, need.values.tolist(), strict=True)) for need in required]
+    return Conditions(
+        contrasts=np.asarray([[column[mixture] for column in columns] for mixture in common], dtype=np.float64),
+        levels=[level] * len(required),
+        bounds=[need.bound for need in required],
+    )
 
 
 def _passed(claim: Claim, gate: Groups) -> bool:

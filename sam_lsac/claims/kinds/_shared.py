@@ -41,14 +41,24 @@ def labelled(contrast: Contrast, *, low: float, high: float, note: str = "") -> 
     values, claim = contrast.figures, contrast.claim
     effect = effect_size(values, level=1 - 2 * claim.level)
     mean, sd = contrast.mean, float(values.std(ddof=1))
-    below = low * sd - mean >= contrast.floor and effect.p_below(low) < claim.refutation_level
-    above = mean - high * sd >= contrast.floor and effect.p_above(high) < claim.refutation_level
-    inside = effect.low >= low and effect.high < high
-    status: Status = "refuted" if below or above else "supported" if inside else "inconclusive"
+    outside = [
+        effect.p_below(low) if low * sd - mean >= contrast.floor else 1.0,
+        effect.p_above(high) if mean - high * sd >= contrast.floor else 1.0,
+    ]
+    refuted = min(outside) < claim.refutation_level
+    within = max(effect.p_above(low), effect.p_below(high))
+    status: Status = "refuted" if refuted else "supported" if within < claim.level else "inconclusive"
+    p = min(outside) if refuted else within
     said = f"d between {number(effect.low)} and {number(effect.high)} at the claim's level"
     needed = [(low, 1), (-high, -1)]
     requires = tuple(contrast.requirement(bound, side=side) for bound, side in needed if np.isfinite(bound))
-    finding = replace(contrast.shown(note=f"{note}{said}"), status=status, groups=contrast.groups())
+    finding = replace(
+        contrast.shown(note=f"{note}{said}"),
+        status=status,
+        p=p,
+        p_adjusted=claim.adjusted(p, refuting=refuted),
+        groups=contrast.groups(),
+    )
     return Evidence(finding=finding, requires=requires, possible=low < effect.d < high)
 
 

@@ -12,7 +12,7 @@ from sam_lsac.claims.cells import loss, within_share
 from sam_lsac.claims.claim import Claim
 from sam_lsac.claims.kind import PAIRED, Evidence, Kind
 from sam_lsac.claims.kinds._costs import AXES, SAME_COST, costs_of, saved
-from sam_lsac.claims.kinds._shared import Findings, Lines, cells, count, harm, n_cells, summary
+from sam_lsac.claims.kinds._shared import Findings, Lines, cells, comparison, count, harm, n_cells, summary
 from sam_lsac.claims.ledger import Ledger
 from sam_lsac.claims.verdict import Context, Finding
 from sam_lsac.claims.wording import figure, percent
@@ -57,6 +57,12 @@ def _saved(claim: Claim, context: Context) -> list[Evidence]:
     ]
 
 
+def _words(claim: Claim, finding: Finding) -> str:
+    if finding.quantity != "saved share":
+        return comparison(claim, finding)
+    return f"{finding.arm} saves {percent(finding.estimate)} of layer-steps, {finding.note}"
+
+
 def _headline(claim: Claim, findings: Findings) -> Lines:
     """The tier of each arm on which it comes nearest to its rival."""
     shares = [one for one in findings if one.quantity.startswith("deviation beyond")]
@@ -72,7 +78,7 @@ def _headline(claim: Claim, findings: Findings) -> Lines:
 KIND = Kind(
     name="complementary",
     find=_find,
-    reason=summary,
+    reason=lambda claim, findings: summary(claim, findings, words=_words),
     headline=_headline,
     n_contradictions=lambda claim: n_cells(claim) * len(claim.arms),
     measures=True,

@@ -70,9 +70,9 @@ def _recurs(claim: Claim, rates: NDArray[np.float64], *, units: Sequence[str], s
         quantity="agreeing resamples",
         versus=sort,
         estimate=agreeing,
-        n=len(names),
+        n=len(rates),
         status=status,
-        note=f"mean share of layers that keep their class {agreement.mean():.2f}",
+        note=f"{len(names)} of them; mean share of layers that keep their class {agreement.mean():.2f}",
     )
 
 

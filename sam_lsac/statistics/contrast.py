@@ -1,0 +1,172 @@
+"""Is the mean of a contrast above zero? One figure a mixture, one side, any distribution.
+
+A contrast is what a claim says is positive on average: a loss, a margin less a loss, a share of one run's deviation
+less another's. Its sign carries the claim, so that every test is one-sided.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from sam_lsac.errors import InputError
+from sam_lsac.statistics._samples import fraction, sample
+from sam_lsac.statistics._skewed import bound, moments, p_greater
+
+__all__ = ["Contrast", "Share", "contrast_test", "share_beyond", "sign_test"]
+
+#: By how many standard errors the sample's skewness is taken to be worse than it looks; chosen by measured size.
+ALLOWANCE = 1.25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contrast:
+    """Result of `contrast_test`.
+
+    Attributes
+    ----------
+    n, mean, sd, skewness
+        Of the sample; the standard deviation with n - 1.
+    p_greater
+        Small where a mean above 0 is shown.
+    p_less
+        Small where a mean below 0 is shown.
+    ci_low, ci_high
+        Interval of the mean, each end a one-sided bound at alpha / 2: `ci_low` > 0 exactly where `p_greater` <
+        alpha / 2.
+    """
+
+    n: int
+    mean: float
+    sd: float
+    skewness: float
+    p_greater: float
+    p_less: float
+    ci_low: float
+    ci_high: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """Result of `share_beyond`: how many of n mixtures, their share, and its exact (Clopper-Pearson) interval."""
+
+    n: int
+    count: int
+    share: float
+    low: float
+    high: float
+    level: float
+
+
+def contrast_test(values: ArrayLike, *, alpha: float = 0.05) -> Contrast:
+    """Test, on either side, whether the mean of a contrast is above 0.
+
+    The p value is the larger of Student's and of Student's after Hall's transformation for skewness, in which the
+    sample's skewness is moved by 1.25 of its standard errors, sqrt(6 / n), to the side that makes rejection harder.
+    Student's alone rejects a true null of skewed data 10 times too often at a level of 0.001, since the sample shows
+    too little of the tail; Hall's with the sample's own skewness still 4 times. Chosen by measured size over normal,
+    heavy-tailed and skewed data, n from 19 to 200 and levels from 0.05 to 0.0005: at most 1.2 times the level. At 24
+    mixtures and level 0.001 it finds a true effect of d = 1.2 in normal data with probability 0.83 (Student's: 0.98).
+    What no test of a mean can see is a failure too rare to be in the sample: `share_beyond` bounds its rate.
+
+    Where all figures are equal and not 0, the p value is that of the sign test, 2^-n, on their side and 1 on the
+    other; where all are 0, both are 1. The interval is then the point.
+
+    Parameters
+    ----------
+    values
+        [n], one figure per mixture, averaged over seeds.
+    alpha
+        The interval covers 1 - alpha.
+
+    Raises
+    ------
+    InputError
+        If there are fewer than three mixtures, a figure is not finite, or alpha is not in (0, 1).
+    """
+    data = sample(values, at_least=3)
+    fraction(alpha, "alpha")
+    mean, sd, skewness = (float(moment) for moment in moments(data))
+    n = data.size
+    if sd == 0.0:
+        shown = 0.5**n
+        return Contrast(
+            n=n,
+            mean=mean,
+            sd=0.0,
+            skewness=0.0,
+            p_greater=shown if mean > 0.0 else 1.0,
+            p_less=shown if mean < 0.0 else 1.0,
+            ci_low=mean,
+            ci_high=mean,
+        )
+    ratio = mean / sd
+    allowance = ALLOWANCE * math.sqrt(6 / n)
+    above, below = skewness - allowance, -skewness - allowance
+    return Contrast(
+        n=n,
+        mean=mean,
+        sd=sd,
+        skewness=skewness,
+        p_greater=float(p_greater(ratio, above, n)),
+        p_less=float(p_greater(-ratio, below, n)),
+        ci_low=mean - sd * float(bound(alpha / 2, above, n)),
+        ci_high=mean + sd * float(bound(alpha / 2, below, n)),
+    )
+
+
+def sign_test(values: ArrayLike) -> float:
+    """Return the exact p value of "figures above 0 are no more frequent than those below"; zeros are left out.
+
+    It sees how often, not how much: a contrast whose mean is positive because of few mixtures does not pass.
+
+    Parameters
+    ----------
+    values
+        [n], one figure per mixture; all zero gives 1.
+
+    Raises
+    ------
+    InputError
+        If there are no figures, or one is not finite.
+    """
+    data = sample(values, at_least=1)
+    n = int(np.count_nonzero(data))
+    return float(stats.binomtest(int((data > 0).sum()), n, alternative="greater").pvalue) if n else 1.0
+
+
+def share_beyond(values: ArrayLike, *, margin: float, level: float = 0.95) -> Share:
+    """Return the share of mixtures whose figure is greater than a margin, with its exact interval.
+
+    The upper end bounds the rate of failures that were never seen: with none in 24 mixtures it is 0.14.
+
+    Parameters
+    ----------
+    values
+        [n], one figure per mixture.
+    margin
+        In the unit of the figures; may be 0 or negative.
+    level
+        Coverage of the interval, two-sided.
+
+    Raises
+    ------
+    InputError
+        If there are no figures, one or the margin is not finite, or the level is not in (0, 1).
+    """
+    data = sample(values, at_least=1)
+    fraction(level, "level")
+    if not math.isfinite(margin):
+        raise InputError(f"margin must be finite, got {margin!r}: state it in the metric's own unit")
+    count = int((data > margin).sum())
+    interval = stats.binomtest(count, data.size).proportion_ci(level, method="exact")
+    return Share(
+        n=data.size,
+        count=count,
+        share=count / data.size,
+        low=float(interval.low),
+        high=float(interval.high),
+        level=level,
+    )
