@@ -47,7 +47,7 @@ def test_every_claim_of_the_book_is_there_with_its_own_verdict(report):
         assert row.verdict == verdict
     assert report.counts == {
         status: sum(verdict.status == status for verdict in verdicts)
-        for status in ("supported", "refuted", "inconclusive", "not run")
+        for status in ("supported", "refuted", "inconclusive", "shown", "not run")
     }
 
 
@@ -60,7 +60,7 @@ def test_a_claim_without_a_verdict_is_not_run_and_never_left_out():
     report = built([only])
     assert len(report.claims) == len(BOOK.claims)
     assert [row.id for row in report.claims if row.selected] == ["LS1"]
-    assert report.counts == {"supported": 1, "refuted": 0, "inconclusive": 0, "not run": 0}
+    assert report.counts == {"supported": 1, "refuted": 0, "inconclusive": 0, "shown": 0, "not run": 0}
     assert sum(map(len, report.outside.values())) == len(BOOK.claims) - 1
     assert {row.verdict.status for row in report.claims if not row.selected} == {"not run"}
 

@@ -19,6 +19,7 @@ markdown       the same in short, and in shorter for a job's page
 legible        text from outside, made harmless for all of these
 json           JSON of a stated schema version, read back strictly; properties of a JUnit case
 compare        what changed between two reports
+flips          whether a flipped verdict is beyond noise
 history        earlier reports, kept and found again
 badge          an SVG for a README
 write          all files into a folder

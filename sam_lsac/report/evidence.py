@@ -75,7 +75,7 @@ def harm(finding: Finding, smallest_effects: Mapping[str, float]) -> str:
 
 def reach(verdict: Verdict) -> str:
     """Return in a few words what a verdict covers and what its figures lack; empty where there is nothing to say."""
-    scope = f"covers {verdict.scope}" if verdict.scope else ""
+    scope = f"speaks of {verdict.scope}" if verdict.scope else ""
     return "; ".join(part for part in (scope, counts(verdict)) if part)
 
 

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from sam_lsac.claims import Arm, Book, Context, Ledger
+from sam_lsac.claims import Arm, Book, Claim, Context, Ledger
 from sam_lsac.records import STRICT, Extended
 from sam_lsac.report.variance import VarianceRow, variance_rows
 from sam_lsac.solver import parse_solver
@@ -139,8 +139,15 @@ def _compared(book: Book) -> Iterable[tuple[str, str]]:
             continue  # a claim without a family makes no test: it only shows
         for arm in (*claim.arms, *claim.rivals):
             if _only_edit(book.arms[arm]) not in drawn:
-                found.setdefault(arm, claim.baselines[0] if arm in claim.rivals else claim.baseline_of(arm))
+                found.setdefault(arm, _baseline_of(claim, arm))
     return found.items()
+
+
+def _baseline_of(claim: Claim, arm: str) -> str:
+    """Return the baseline of an arm, or of a rival, which has that of the arm in its own place."""
+    if arm in claim.rivals and len(claim.baselines) == len(claim.rivals):
+        return claim.baselines[claim.rivals.index(arm)]
+    return claim.baselines[0] if arm in claim.rivals else claim.baseline_of(arm)
 
 
 def _only_edit(arm: Arm) -> str | None:
@@ -165,7 +172,12 @@ def _arm(arm: Arm, ledger: Ledger, context: Context, *, baseline: str, book: Boo
 def _cell(ledger: Ledger, book: Book, *, tier: str, arm: str, baseline: str) -> TierCell:
     settings, metric = book.settings, book.views.metric
     pairs = ledger.losses(metric, arm=arm, baseline=baseline, tier=tier)
-    counted: dict[str, Any] = {"tier": tier, "n": pairs.n, "n_dropped": pairs.n_dropped, "n_failed": _failed(ledger, tier, arm)}
+    counted: dict[str, Any] = {
+        "tier": tier,
+        "n": pairs.n,
+        "n_dropped": pairs.n_dropped,
+        "n_failed": _failed(ledger, tier, arm),
+    }
     if pairs.n < FEWEST:
         return TierCell(**counted)
     magnitudes = ledger.deviations(metric, arm=arm, rival=arm, baseline=baseline, tier=tier).first
