@@ -24,9 +24,10 @@ from sam_lsac.interventions import (
 )
 from sam_lsac.mixtures import Mixture, load_mixtures
 from sam_lsac.model import load_model
+from sam_lsac.schedule import Found, load_schedule
 from sam_lsac.separate import Separation, separate
 from sam_lsac.solver import AB2, AB3, EPSS, Euler, Fitted, Heun, Midpoint, Points, Sway
-from sam_lsac.tune import Found, load_schedule, tune
+from sam_lsac.tune import tune
 
 __all__ = [
     "AB2",

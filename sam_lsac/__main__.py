@@ -19,10 +19,11 @@ from sam_lsac.model import SAMAudio, load_model
 from sam_lsac.report.compare import compare
 from sam_lsac.report.json import schema_text
 from sam_lsac.runs import measure_entropy
+from sam_lsac.schedule import load_schedule
 from sam_lsac.separate import Span
 from sam_lsac.solver import Solver, parse_solver
 from sam_lsac.solver.base import GridSolver
-from sam_lsac.tune import load_schedule, tune
+from sam_lsac.tune import tune
 
 __all__ = ["main"]
 

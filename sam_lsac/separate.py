@@ -5,6 +5,8 @@ Shapes: B batch, T latent frames, C codec channels, N samples.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -21,7 +23,7 @@ from sam_lsac.model import Conditions, SAMAudio
 from sam_lsac.model.velocity import PreparedVelocity
 from sam_lsac.solver import Euler, Solver, SolverState
 
-__all__ = ["Separation", "Span", "check_request", "decode", "draw_noise", "separate", "solve_batch"]
+__all__ = ["Separation", "Span", "check_request", "decode", "draw_noise", "request_digest", "separate", "solve_batch"]
 
 SHORTEST_S = 0.1
 LOWEST_RATE_HZ = 1000  # below it, what was given is most likely in kilohertz
@@ -79,9 +81,10 @@ def separate(
     edits
         Interventions and caches, attached for this solve.
     seed
-        Of the noise, and of the watermark's message where the codec writes one.
+        Of the noise, with the wave and the prompt (`request_digest`), and of the watermark's message where the codec
+        writes one. A run of a mixture with this seed starts from the same noise.
     noise
-        State at t = 0, [T, 2 C], in place of the seed's.
+        State at t = 0, [T, 2 C], in place of that.
     on_step
         Called after each solver step with its number, from 1, and the state.
 
@@ -111,8 +114,10 @@ def separate(
     with torch.inference_mode():
         conditions = model.conditions(at_model_rate[None].to(model.proj.weight.device), [prompt], [spans])
         _, n_frames, width = conditions.audio_features.shape
-        start = (draw_noise((n_frames, width), seed) if noise is None else noise)[None]
-        latents = solve_batch(model, conditions, start, solver=solver or Euler(16), edits=edits, on_step=on_step)
+        if noise is None:
+            asked = request_digest(samples, sample_rate=sample_rate, prompt=prompt)
+            noise = draw_noise((n_frames, width), seed, mixture=asked)
+        latents = solve_batch(model, conditions, noise[None], solver=solver or Euler(16), edits=edits, on_step=on_step)
         target, residual = decode(model, latents, seeds=[seed])
     waves = (_at_rate(one[0], model.sample_rate, sample_rate, samples.size) for one in (target, residual))
     return Separation(target=next(waves), residual=next(waves), sample_rate=sample_rate)
@@ -187,8 +192,30 @@ def solve_batch(
     return latents
 
 
-def draw_noise(shape: tuple[int, ...], seed: int) -> Tensor:
+def request_digest(wave: ArrayLike, *, sample_rate: int, prompt: str) -> str:
+    """Name what is to be separated: SHA-256 in hex of a wave, its rate and the prompt.
+
+    Neither solver nor edits are in it, nor whether a run is given the prompt and spans: all runs of one request that
+    have one seed start from the same noise.
+
+    Parameters
+    ----------
+    wave
+        [N], as it is given, at its own rate; its float32 samples count.
+    sample_rate
+        In hertz.
+    prompt
+        Names the target.
+    """
+    asked = hashlib.sha256(json.dumps([int(sample_rate), prompt]).encode("ascii"))
+    asked.update(np.asarray(wave, dtype="<f4").tobytes())
+    return asked.hexdigest()
+
+
+def draw_noise(shape: tuple[int, ...], seed: int, *, mixture: str = "") -> Tensor:
     """Draw the noise of one example on the CPU, so that it is the same bytes for every device and batch.
+
+    The stream is that of SHA-256 over seed and mixture, all bits of it: PyTorch's generator looks at 32 bits of a seed.
 
     Parameters
     ----------
@@ -196,6 +223,9 @@ def draw_noise(shape: tuple[int, ...], seed: int) -> Tensor:
         (T, 2 C).
     seed
         From 0.
+    mixture
+        `request_digest` of what is separated, so that no two mixtures share their noise. Without it the noise is the
+        seed's alone.
 
     Raises
     ------
@@ -203,7 +233,9 @@ def draw_noise(shape: tuple[int, ...], seed: int) -> Tensor:
         If the seed is not a whole number from 0 to 2 ** 63 - 1.
     """
     check_seed(seed)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32)
+    digest = hashlib.sha256(json.dumps([int(seed), mixture]).encode("ascii")).digest()
+    stream = np.random.Generator(np.random.PCG64(np.frombuffer(digest, dtype="<u4")))
+    return torch.from_numpy(stream.standard_normal(shape, dtype=np.float32))
 
 
 def decode(model: SAMAudio, latents: Tensor, *, seeds: Sequence[int]) -> tuple[Tensor, Tensor]:

@@ -1,170 +1,31 @@
-"""Schedules to a budget: a solve with fewer evaluations, fitted on calibration mixtures, in a file with its provenance.
+"""Schedules to a budget: a solve with fewer evaluations, fitted on calibration mixtures.
 
-``tune`` fits, ``Found.save`` writes, ``load_schedule`` reads and refuses what was fitted to another checkpoint. The
-weights are a solver like any other (``sam_lsac.solver.Fitted``); on Meta's class, ``sam_lsac.caching.WrappedSolve``
-makes torchdiffeq do the same solve.
+``tune`` fits; ``sam_lsac.schedule`` writes, reads, and refuses what was fitted to another checkpoint. The weights are a
+solver like any other (``sam_lsac.solver.Fitted``); on Meta's class, ``sam_lsac.caching.WrappedSolve`` makes torchdiffeq
+do the same solve.
 """
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
-import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from sam_lsac.errors import InputError, ModelError
-from sam_lsac.interventions import Edit
 from sam_lsac.mixtures import Mixture
 from sam_lsac.model import SAMAudio
+from sam_lsac.model.digest import checkpoint_digest
 from sam_lsac.model.velocity import PreparedVelocity
-from sam_lsac.records import STRICT, read
+from sam_lsac.schedule import Expected, Found, Provenance
 from sam_lsac.separate import decode
-from sam_lsac.solver import Euler, Fitted, parse_solver
+from sam_lsac.solver import Euler
 from sam_lsac.solver.base import GridSolver
 from sam_lsac.solver.fitting import Fit, Fitter
 
-__all__ = ["Expected", "Found", "load_schedule", "tune"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Expected:
-    """How far a schedule's outputs were from the reference's on the mixtures that it was fitted on.
-
-    Parameters
-    ----------
-    error, worst_error
-        Squared distance of the final latents over the square of the reference's: mean over the mixtures, and largest.
-    fidelity_db, worst_fidelity_db
-        SI-SNR of the separated target against the reference's: median over the mixtures, and least. None where it is
-        unbounded, because the waves are equal, or undefined, because one is silent.
-    """
-
-    __pydantic_config__: ClassVar[Any] = STRICT
-    error: float
-    worst_error: float
-    fidelity_db: float | None = None
-    worst_fidelity_db: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Provenance:
-    """What a schedule was fitted on.
-
-    Parameters
-    ----------
-    checkpoint
-        SHA-256 of the model, for which alone the schedule is good.
-    model, dtype, device
-        Its name, and what it ran in.
-    mixtures, seeds
-        Digests of the calibration mixtures, and the seed of the noise of each.
-    n_fits
-        Solvers that were fitted and compared.
-    """
-
-    __pydantic_config__: ClassVar[Any] = STRICT
-    checkpoint: str
-    model: str
-    dtype: str
-    device: str
-    mixtures: tuple[str, ...]
-    seeds: tuple[int, ...]
-    n_fits: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _SolverRow:
-    __pydantic_config__: ClassVar[Any] = STRICT
-    name: str
-    reference: str
-    nodes: tuple[int, ...]
-    weights: tuple[tuple[float, ...], ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _File:
-    __pydantic_config__: ClassVar[Any] = STRICT
-    version: Literal[1]
-    solver: _SolverRow
-    expected: Expected
-    provenance: _Provenance
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """A schedule: what to run in place of the reference, and what to expect of it.
-
-    Parameters
-    ----------
-    solver
-        With its weights, and the reference that it stands for.
-    edits
-        To attach beside it; `tune` finds none yet.
-    expected
-        On the mixtures that it was fitted on; on others it may be worse.
-    provenance
-        The checkpoint, the mixtures and their noise.
-    """
-
-    solver: Fitted
-    edits: tuple[Edit, ...] = ()
-    expected: Expected
-    provenance: _Provenance
-
-    @property
-    def evaluations_saved(self) -> float:
-        """Fraction of the reference's network evaluations that are not made; of the FLOPs of a solve it is the same."""
-        return 1 - self.solver.nfe / self.solver.reference.nfe
-
-    def check(self, model: SAMAudio) -> None:
-        """Raise ModelError unless the schedule was fitted to this checkpoint."""
-        digest = _digest(model)
-        if digest != self.provenance.checkpoint:
-            raise ModelError(
-                f"The schedule was fitted to the checkpoint {self.provenance.checkpoint[:12]}… "
-                f"({self.provenance.model}), and this one is {digest[:12]}…; fit one to it with "
-                "`python -m sam_lsac tune`."
-            )
-
-    def save(self, path: str | Path) -> None:
-        """Write the schedule as TOML.
-
-        Raises
-        ------
-        InputError
-            If the schedule has edits, for which the file has no place, or the file cannot be written.
-        """
-        if self.edits:
-            raise InputError("A schedule's file holds the solver alone; save it without edits.")
-        solver = self.solver
-        tables: dict[str, dict[str, Any]] = {
-            "solver": {
-                "name": solver.name,
-                "reference": solver.reference.text,
-                "nodes": solver.nodes,
-                "weights": solver.weights,
-            },
-            "expected": asdict(self.expected),
-            "provenance": asdict(self.provenance),
-        }
-        lines = [f"# Written by sam_lsac: {solver.nfe} evaluations in place of {solver.reference.nfe}.", "version = 1"]
-        for name, table in tables.items():
-            lines += [
-                "",
-                f"[{name}]",
-                *(f"{key} = {_toml(value)}" for key, value in table.items() if value is not None),
-            ]
-        try:
-            Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise InputError(f"{path} cannot be written ({error.strerror}); name another file.") from error
+__all__ = ["tune"]
 
 
 def tune(
@@ -224,8 +85,8 @@ def tune(
             fidelity_db=_finite(statistics.median(fidelity_db)),
             worst_fidelity_db=_finite(min(fidelity_db)),
         ),
-        provenance=_Provenance(
-            checkpoint=_digest(model),
+        provenance=Provenance(
+            checkpoint=checkpoint_digest(model),
             model=str(model.name),
             dtype=str(weight.dtype).removeprefix("torch."),
             device=weight.device.type,
@@ -234,50 +95,6 @@ def tune(
             n_fits=fitter.n_fits,
         ),
     )
-
-
-def load_schedule(path: str | Path, *, model: SAMAudio | None = None) -> Found:
-    """Read a schedule that `Found.save` wrote.
-
-    Parameters
-    ----------
-    path
-        Of the file.
-    model
-        What it is to be used on; refused here if it is another checkpoint than the schedule's. Where None, call
-        `Found.check` before use.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, is no schedule, or was changed after it was written.
-    ModelError
-        If the schedule was fitted to another checkpoint.
-    """
-    try:
-        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValueError) as error:
-        raise InputError(
-            f"{path} is no schedule ({error}); write one with `python -m sam_lsac tune --out {path}`."
-        ) from error
-    found = read(_File, data, where=str(path), error=InputError, remedy="write it anew with `python -m sam_lsac tune`")
-    row = found.solver
-    reference = parse_solver(row.reference)
-    if not isinstance(reference, GridSolver):
-        raise InputError(f"{path}: the reference {row.reference[:40]!r} is no method on a grid; tune anew.")
-    solver = Fitted(reference=reference, nodes=row.nodes, weights=row.weights)
-    if solver.name != row.name:
-        raise InputError(f"{path}: nodes or weights are not those of {row.name}, which were fitted; tune anew.")
-    schedule = Found(solver=solver, expected=found.expected, provenance=found.provenance)
-    if model is not None:
-        schedule.check(model)
-    return schedule
-
-
-def _digest(model: SAMAudio) -> str:
-    from sam_lsac.runs.plan import checkpoint_digest
-
-    return checkpoint_digest(model)
 
 
 class _Examples:
@@ -297,7 +114,7 @@ class _Examples:
         self._batches = [
             Batch(
                 model,
-                [mixture.at(model.sample_rate) for mixture in mixtures[first : first + batch_size]],
+                mixtures[first : first + batch_size],
                 self.seeds[first : first + batch_size],
             )
             for first in range(0, len(mixtures), batch_size)
@@ -314,18 +131,16 @@ class _Examples:
         return torch.cat([one(time, part) for one, part in zip(self._velocities, parts, strict=True)])
 
     def fidelity_db(self, latents: Tensor, reference: Tensor) -> list[float]:
-        """SI-SNR of each decoded target against the reference's; infinite where they are equal."""
-        from sam_lsac.metrics import si_snr
+        """Fidelity of each decoded target to the reference's; infinite where it is unbounded."""
+        from sam_lsac.metrics import UNBOUNDED_SI_SNR, fidelity
 
         n_samples = self._batches[0].mixtures[0].target.size
         ours, theirs = (
             decode(self._model, one, seeds=self.seeds)[0][:, :n_samples].double().cpu().numpy()
             for one in (latents, reference)
         )
-        return [
-            math.inf if (one == other).all() else si_snr(one, other).value
-            for one, other in zip(ours, theirs, strict=True)
-        ]
+        scores = [fidelity(one, other) for one, other in zip(ours, theirs, strict=True)]
+        return [math.inf if score.reason == UNBOUNDED_SI_SNR else score.value for score in scores]
 
 
 def _evaluations(reference: GridSolver, saved: float) -> int:
@@ -343,12 +158,3 @@ def _evaluations(reference: GridSolver, saved: float) -> int:
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _toml(value: Any) -> str:
-    """Text, numbers, and arrays of them, as TOML; rows of arrays on lines of their own."""
-    if isinstance(value, tuple):
-        rows = [_toml(one) for one in value]
-        nested = bool(value) and isinstance(value[0], tuple | str)
-        return "[\n" + "".join(f"  {row},\n" for row in rows) + "]" if nested else f"[{', '.join(rows)}]"
-    return json.dumps(value, ensure_ascii=False)

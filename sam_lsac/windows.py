@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import soxr
@@ -130,6 +131,10 @@ def separate_windows(
     check_request(prompt, spans, duration_s=n_samples / sample_rate)
     rate, hop = model.sample_rate, model.audio_codec.hop_length
     plan = windows_of(model, n_samples=n_samples, sample_rate=sample_rate, window_s=window_s, overlap_s=overlap_s)
+    common: dict[str, Any] = {"prompt": prompt, "solver": solver, "edits": edits, "seed": seed, "on_step": on_step}
+    if len(plan) == 1:
+        yield _whole(model, blocks, n_samples=n_samples, sample_rate=sample_rate, spans=spans, **common)
+        return
     waves = _cut(_resampled(_counted(blocks, n_samples), sample_rate, rate), plan)
 
     def solve(window: Window, wave: Wave) -> Wave:
@@ -137,20 +142,9 @@ def separate_windows(
             return np.zeros((wave.size, 2))
         n_frames = model.audio_codec.n_frames(wave.size)
         width = 2 * model.config.audio_codec.n_channels
-        noise = None if len(plan) == 1 else _noise(window.start // hop, n_frames, width, seed)
+        noise = _noise(window.start // hop, n_frames, width, seed)
         inside = _spans_within(spans, window.start / rate, window.stop / rate)
-        found = separate(
-            model,
-            wave,
-            sample_rate=rate,
-            prompt=prompt,
-            spans=inside,
-            solver=solver,
-            edits=edits,
-            seed=seed,
-            noise=noise,
-            on_step=on_step,
-        )
+        found = separate(model, wave, sample_rate=rate, spans=inside, noise=noise, **common)
         return np.stack([found.target, found.residual], axis=1).astype(np.float64)
 
     solved = (solve(window, wave) for window, wave in zip(plan, waves, strict=True))
@@ -160,6 +154,15 @@ def separate_windows(
         n_left -= len(kept)
         if len(kept):
             yield Separation(target=kept[:, 0], residual=kept[:, 1], sample_rate=sample_rate)
+
+
+def _whole(model: SAMAudio, blocks: Iterable[Wave], *, n_samples: int, sample_rate: int, **options: Any) -> Separation:
+    """Separate a wave that is one window as `separate` does, from the same noise."""
+    wave = np.concatenate(list(_counted(blocks, n_samples)))
+    if wave.std() < SILENCE_RMS:
+        silence = np.zeros(n_samples, dtype=np.float32)
+        return Separation(target=silence, residual=silence.copy(), sample_rate=sample_rate)
+    return separate(model, wave, sample_rate=sample_rate, **options)
 
 
 def _counted(blocks: Iterable[Wave], n_samples: int) -> Iterator[Wave]:

@@ -13,9 +13,9 @@ import fast_bss_eval.numpy as fast
 import numpy as np
 import pytest
 
-from sam_lsac import metrics
 from sam_lsac.errors import InputError
-from sam_lsac.metrics import DEFAULT_METRICS, DIAGONAL_LOAD, FILTER_TAPS, METRICS, measure, sar, si_snr
+from sam_lsac.metrics import DEFAULT_METRICS, METRICS, measure, sar, si_snr
+from sam_lsac.metrics.bss import DIAGONAL_LOAD, FILTER_TAPS, _museval
 
 RATE = 8000
 N = RATE
@@ -58,7 +58,7 @@ CASES = {
 
 def museval_sdr(estimate: np.ndarray, target: np.ndarray, residual: np.ndarray, *, taps: int = FILTER_TAPS) -> float:
     sources, estimates = np.stack([target, residual]), np.stack([estimate, estimate])
-    found = metrics._museval()(
+    found = _museval()(
         sources[..., None],
         estimates[..., None],
         window=math.inf,

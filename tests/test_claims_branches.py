@@ -319,7 +319,7 @@ def test_effect_table_down_every_branch(losses, wanted):
 def lower_is_better(monkeypatch):
     """Register a metric of which less is better, and return its name."""
     row = Metric(name="distortion", label="Distortion", unit="dB", higher_is_better=False, score=METRICS["sar"].score)
-    monkeypatch.setattr("sam_lsac.metrics.METRICS", {**METRICS, row.name: row})
+    monkeypatch.setattr("sam_lsac.metrics.registry.METRICS", {**METRICS, row.name: row})
     return row.name
 
 

@@ -23,7 +23,7 @@ from sam_lsac.interventions import entropy_rates as rates_of
 from sam_lsac.metrics import measure
 from sam_lsac.runs import Progress, entropy_rates, execute, open_store, plan
 from sam_lsac.runs.compute import noise_digest
-from sam_lsac.separate import draw_noise, separate, solve_batch
+from sam_lsac.separate import draw_noise, request_digest, separate, solve_batch
 from sam_lsac.solver import parse_solver
 from tests import tiny_runs
 
@@ -78,14 +78,20 @@ def relative(value, reference):
     return float(np.linalg.norm(value - reference) / np.linalg.norm(reference))
 
 
-def by_hand(model, mixture, spec, *, edits=None):
+def noise_of(mixture, seed, shape=(16, 2 * tiny_runs.CHANNELS)):
+    """The noise of a mixture, [T, 2 C]."""
+    asked = request_digest(mixture.wave, sample_rate=mixture.sample_rate, prompt=mixture.prompt)
+    return draw_noise(shape, seed, mixture=asked)
+
+
+def by_hand(model, mixture, spec, *, edits=None, given=None):
     """Latents of one run: one example, from the first step, nothing recorded."""
     conditions = model.conditions(
         torch.from_numpy(mixture.wave)[None], [mixture.prompt], [mixture.spans if spec.spans else None]
     )
     if not spec.text:
         conditions = replace(conditions, text_features=None, text_mask=None)
-    noise = draw_noise(conditions.audio_features.shape[1:], spec.seed)[None]
+    noise = noise_of(given or mixture, spec.seed, conditions.audio_features.shape[1:])[None]
     edits = spec.edits if edits is None else edits
     return solve_batch(model, conditions, noise, solver=parse_solver(spec.solver), edits=edits)[0].numpy()
 
@@ -182,19 +188,63 @@ class TestSharing:
 
 
 class TestPairing:
-    def test_every_arm_starts_from_the_noise_of_its_seed(self, full, planned):
-        shape = (16, 2 * tiny_runs.CHANNELS)
+    def test_every_arm_starts_from_the_noise_of_its_seed_and_mixture(self, full, planned, mixtures):
+        by_digest = {mixture.digest: mixture for mixture in mixtures}
         for spec in planned.runs:
-            expected = noise_digest(draw_noise(shape, spec.seed))
+            expected = noise_digest(noise_of(by_digest[spec.mixture_digest], spec.seed))
             assert full.get([spec.key])[spec.key].noise_digest == expected
 
-    def test_seeds_give_different_noise(self, full):
-        assert len({result.noise_digest for result in full.get(full.keys()).values()}) == 2
+    def test_no_two_mixtures_and_no_two_seeds_share_their_noise(self, full, planned):
+        noises = {}
+        for spec in planned.runs:
+            digest = full.get([spec.key])[spec.key].noise_digest
+            noises.setdefault((spec.mixture, spec.seed), set()).add(digest)
+        assert [len(arms) for arms in noises.values()] == [1] * 6
+        assert len(set().union(*noises.values())) == 6
+
+    def test_noises_of_two_mixtures_do_not_correlate(self, mixtures):
+        drawn = np.stack([noise_of(mixture, seed).numpy().ravel() for mixture in mixtures for seed in (0, 5)])
+        assert np.abs(np.corrcoef(drawn) - np.eye(6)).max() < 5 / math.sqrt(drawn.shape[1])
+
+    def test_a_runs_noise_depends_on_nothing_that_is_computed_with_it(self, full, model, mixtures, store):
+        """Alone, in another order and under names of another tier it is the same."""
+        elsewhere = [replace(one, tier="env", id=f"env-{one.id}") for one in mixtures[::-1]]
+        planned = some(model, elsewhere, "baseline", seeds=(5,))
+        execute(planned, model, elsewhere, store, batch_size=1)
+        noises = {one.spec.mixture_digest: one.noise_digest for one in store.get(store.keys()).values()}
+        before = {
+            one.spec.mixture_digest: one.noise_digest
+            for one in full.get(full.keys()).values()
+            if one.spec.seed == 5 and one.spec.tier == "clean"
+        }
+        assert noises == before
+
+    @pytest.mark.parametrize("sample_rate", [tiny_runs.RATE, 16_000])
+    def test_separate_starts_from_the_noise_of_the_run(self, model, store, monkeypatch, sample_rate):
+        n_samples = 16 * tiny_runs.HOP * sample_rate // tiny_runs.RATE
+        one = tiny_runs.mixture(4, n_samples=n_samples, sample_rate=sample_rate)
+        planned = some(model, [one], "lsac", seeds=(7,))
+        execute(planned, model, [one], store, keep=lambda _: True)
+        (spec,) = planned.arms["lsac"]
+        seen = []
+        original = sys.modules["sam_lsac.separate"].solve_batch
+        monkeypatch.setattr(
+            sys.modules["sam_lsac.separate"],
+            "solve_batch",
+            lambda model, conditions, noise, **options: (
+                seen.append(noise) or original(model, conditions, noise, **options)
+            ),
+        )
+        asked = {"sample_rate": sample_rate, "prompt": one.prompt, "seed": 7, "edits": spec.edits}
+        found = separate(model, one.wave, solver=parse_solver(spec.solver), **asked)
+        assert noise_digest(seen[0][0]) == store.get([spec.key])[spec.key].noise_digest
+        if sample_rate == tiny_runs.RATE:  # alone in its batch, and not resampled: the very same output
+            assert np.array_equal(found.target, store.array(spec.key, "target"))
 
     def test_arms_that_are_not_paired_make_no_ledger(self, model, mixtures, store, monkeypatch):
         planned = some(model, mixtures, "baseline", "zero-additive")
         execute(some(model, mixtures, "baseline"), model, mixtures, store)
-        monkeypatch.setattr(COMPUTE, "draw_noise", lambda shape, seed: draw_noise(shape, seed + 1))
+        monkeypatch.setattr(COMPUTE, "draw_noise", lambda shape, seed, mixture: draw_noise(shape, seed))
         execute(planned, model, mixtures, store)
         with pytest.raises(StoreError, match="'baseline' and 'zero-additive' started from different noise"):
             ledger(store, planned)
@@ -383,7 +433,7 @@ class TestInputs:
         assert lengths == [2048, 3072, 2048, 2000]
         for spec, mixture in zip(planned.arms["lsac"], mixed, strict=True):
             heard = mixture.at(tiny_runs.RATE)
-            assert relative(store.array(spec.key, "latents"), by_hand(model, heard, spec)) < 1e-5
+            assert relative(store.array(spec.key, "latents"), by_hand(model, heard, spec, given=mixture)) < 1e-5
 
     def test_another_model_type_or_set_of_mixtures_is_refused(self, planned, model, mixtures, store):
         with pytest.raises(PlanError, match=r"checkpoint.*make it anew"):
@@ -469,7 +519,7 @@ class TestLedger:
         conditions = model.conditions(
             torch.from_numpy(mixture.wave)[None], [mixture.prompt], [mixture.spans if spec.spans else None]
         )
-        noise = draw_noise(conditions.audio_features.shape[1:], spec.seed)[None]
+        noise = noise_of(mixture, spec.seed, conditions.audio_features.shape[1:])[None]
         edits = [*spec.edits, Record(**wanted)]
         left = []
         solve_batch(model, conditions, noise, solver=parse_solver(spec.solver), edits=edits, on_leave=left.append)

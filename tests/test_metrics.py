@@ -8,9 +8,21 @@ import pystoi
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import signal
 
 from sam_lsac.errors import InputError
-from sam_lsac.metrics import FILTER_TAPS, METRICS, Score, measure, sar, si_snr
+from sam_lsac.metrics import (
+    METRICS,
+    Score,
+    column,
+    compare,
+    fidelity,
+    log_spectral_distance,
+    measure,
+    sar,
+    si_snr,
+)
+from sam_lsac.metrics.bss import FILTER_TAPS
 
 RATE = 8000
 N = 2 * RATE
@@ -98,6 +110,163 @@ def test_exchanged_sources_exchange_the_scores(sources):
     good, swapped = target + 0.1 * residual, residual + 0.1 * target
     assert si_snr(good, target).value > 15 > -15 > si_snr(swapped, target).value
     assert si_snr(swapped, residual).value > 15
+
+
+# --------------------------------------------------------------------------------------------------- a scaled copy
+
+
+def tones():
+    """Two tones: few mantissas, so that rounding is not spread evenly."""
+    time = np.arange(N) / RATE
+    return 0.3 * np.sin(2 * np.pi * 440 * time) + 0.1 * np.sin(2 * np.pi * 1234.5 * time)
+
+
+SIGNALS = {
+    "voice": voice(1),
+    "tones": tones(),
+    "voice with an offset": voice(1) + 0.5,
+    "impulses": np.where(np.arange(N) % 97 == 0, 0.7, 0.0) * voice(3),
+    "quiet voice": 1e-4 * voice(4),
+    "square wave": np.where(np.arange(N) % 100 < 50, 1 / 3, -1 / 7),
+    "short": voice(5, n=40),
+}
+
+
+@pytest.mark.parametrize("name", SIGNALS)
+def test_a_scaled_copy_is_unbounded_at_any_scale(name):
+    """Whatever is rounded to float32: the copy alone, or the reference too."""
+    wave = SIGNALS[name]
+    reference = wave.astype(np.float32)
+    for scale in (*np.geomspace(1e-2, 1e3, 41), 1.0, -1.0, 2.0, 1 / 3):
+        for copy in (scale * reference.astype(np.float64), np.float32(scale) * reference, (scale * wave).astype("f4")):
+            for score in (si_snr(copy, reference), si_snr(reference, copy)):
+                assert math.isnan(score.value), (scale, score)
+                assert str(score.reason).startswith("SI-SNR is unbounded")
+                assert not score.failed
+
+
+@pytest.mark.parametrize("ratio_db", [100.0, 120.0, 130.0, 140.0, 143.0])
+@pytest.mark.parametrize("name", ["voice", "tones", "quiet voice"])
+def test_an_error_above_rounding_has_its_figure(name, ratio_db):
+    wave = SIGNALS[name] - SIGNALS[name].mean()
+    noise = at_ratio(wave, orthogonal(np.random.default_rng(12).standard_normal(N), wave), ratio_db)
+    for scale in (0.1, 1.0, -7.7):
+        assert si_snr(scale * (wave + noise), wave).value == pytest.approx(ratio_db, abs=1e-3)
+
+
+def test_one_bit_of_one_sample_of_16_bits_has_its_figure():
+    """The least that a recording can differ by is no rounding of float32."""
+    whole = np.round(voice(1) * 2**15)
+    changed = whole.copy()
+    changed[100] += 1
+    assert si_snr(changed / 2**15, whole / 2**15).value == pytest.approx(10 * math.log10(np.sum(whole**2)), abs=0.01)
+
+
+# ------------------------------------------------------------------------------------------- against another output
+
+
+def test_fidelity_is_the_si_snr_against_the_other_output(sources):
+    target, residual = sources
+    noise = at_ratio(target, orthogonal(residual, target), 42.0)
+    assert fidelity(0.5 * (target + noise), target).value == pytest.approx(42.0, abs=1e-6)
+    equal = fidelity(target, target)
+    assert math.isnan(equal.value)
+    assert "unbounded" in equal.reason
+    assert not equal.failed
+
+
+@pytest.mark.parametrize("gain_db", [-20.0, -3.0, 0.0, 6.0])
+def test_a_difference_of_level_is_a_spectral_distance_of_as_many_decibels(gain_db):
+    wave = np.random.default_rng(13).standard_normal(N)
+    found = log_spectral_distance(10 ** (gain_db / 20) * wave, wave).value
+    assert found == pytest.approx(abs(gain_db), abs=0.02)  # the last frames are mostly padding
+
+
+def test_spectral_distance_of_bands_is_the_root_of_their_mean_square():
+    """Half of the band is 6 dB louder: the root of the mean of 0 and 6 dB squared."""
+    wave = np.random.default_rng(14).standard_normal(N)
+    louder = np.fft.irfft(np.fft.rfft(wave) * np.where(np.arange(N // 2 + 1) < N // 4, 2.0, 1.0), N)
+    assert log_spectral_distance(louder, wave).value == pytest.approx(20 * math.log10(2) / math.sqrt(2), rel=0.02)
+
+
+def test_spectral_distance_looks_at_every_sample_and_at_the_three_resolutions(sources):
+    target, _ = sources
+    for place in (3, N // 2, N - 3):
+        changed = target.copy()
+        changed[place] += 0.5
+        assert log_spectral_distance(changed, target).value > 0.01
+    assert log_spectral_distance(target, target).value == 0.0
+    by_hand = []
+    for size in (512, 1024, 2048):
+        levels = []
+        for wave in (sources[1], target):
+            padded = np.pad(wave / np.abs(target).max(), size)
+            *_, spectra = signal.stft(padded, window="hann", nperseg=size, noverlap=3 * size // 4, boundary=None)
+            power = np.abs(spectra * signal.get_window("hann", size).sum()) ** 2
+            levels.append(10 * np.log10(np.maximum(power, 1e-7)))
+        first = 2  # frames of padding alone
+        inner = slice(first, first + 1 + -(-N * 4 // size))
+        by_hand.append(np.sqrt(((levels[0] - levels[1]) ** 2).mean(axis=0))[inner].mean())
+    assert log_spectral_distance(sources[1], target).value == pytest.approx(np.mean(by_hand), rel=1e-9)
+
+
+def test_spectral_distance_of_silence_between_sounds_is_finite_and_small():
+    """Bins in which both are empty are no distance, whatever the rounding."""
+    wave = np.where(np.arange(N) < N // 2, voice(1), 0.0)
+    assert log_spectral_distance(wave + 1e-9 * voice(2), wave).value < 0.01
+
+
+def test_columns_of_comparisons_are_named_by_the_arm():
+    shown = column("fidelity/baseline")
+    assert (shown.label, shown.unit, shown.higher_is_better) == ("Fidelity to baseline", "dB", True)
+    shown = column("log_spectral_distance/baseline-midpoint")
+    assert (shown.unit, shown.higher_is_better) == ("dB", False)
+    for wrong in ("fidelity", "fidelity/", "fidelty/baseline"):
+        with pytest.raises(InputError, match="did you mean"):
+            column(wrong)
+
+
+# ---------------------------------------------------------------------------------------------------------- failures
+
+
+@pytest.mark.parametrize(("bad", "failed"), [("estimate", True), ("target", False)])
+@pytest.mark.parametrize("how", [0.0, math.nan, math.inf])
+def test_an_estimate_without_a_figure_has_failed_and_a_reference_without_one_has_not(sources, bad, failed, how):
+    waves = {"estimate": sources[0] + sources[1], "target": sources[0], "residual": sources[1]}
+    waves[bad] = how * np.ones(N) if how == 0.0 else np.where(np.arange(N) == 9, how, waves[bad])
+    found = measure(waves.pop("estimate"), **waves, sample_rate=RATE, metrics=tuple(METRICS))
+    assert {name: (math.isnan(one.value), one.failed) for name, one in found.items()} == dict.fromkeys(
+        METRICS, (True, failed)
+    )
+
+
+@pytest.mark.parametrize("how", [0.0, math.nan, math.inf])
+def test_a_failed_output_has_failed_in_every_comparison(sources, how):
+    bad = how * np.ones(N) if how == 0.0 else np.where(np.arange(N) == 9, how, sources[0])
+    assert [one.failed for one in compare(bad, sources[0]).values()] == [True, True]
+    assert [(math.isnan(one.value), one.failed) for one in compare(sources[0], bad).values()] == [(True, False)] * 2
+
+
+def test_what_is_too_short_unbounded_or_without_speech_has_not_failed(sources):
+    target, residual = sources
+    cases = [(target, target, residual), (target[:400], target[:400] + residual[:400], residual[:400])]
+    for estimate, true, rest in cases:
+        found = measure(estimate, target=true, residual=rest, sample_rate=RATE, metrics=tuple(METRICS))
+        assert any(math.isnan(one.value) for one in found.values())
+        assert not any(one.failed for one in found.values())
+
+
+def test_a_silent_mixture_is_no_failure_of_the_estimate(sources):
+    target, residual = sources
+    found = measure(
+        target + 0.1 * residual,
+        target=target,
+        residual=residual,
+        wave=0 * target,
+        sample_rate=RATE,
+        metrics=["si_snri"],
+    )["si_snri"]
+    assert (math.isnan(found.value), found.failed) == (True, False)
 
 
 # --------------------------------------------------------------------------------------------------------------- SAR
@@ -253,7 +422,10 @@ def test_wrong_input_is_an_error_that_names_the_remedy(sources, change, words):
         measure(arguments.pop("estimate"), **arguments)
 
 
-@pytest.mark.parametrize("wrong", [(math.nan, None), (math.nan, ""), (1.0, "why"), (math.inf, None), (-math.inf, "x")])
+@pytest.mark.parametrize(
+    "wrong",
+    [(math.nan, None), (math.nan, ""), (1.0, "why"), (math.inf, None), (-math.inf, "x"), (1.0, None, True)],
+)
 def test_a_score_is_finite_or_nan_with_a_reason(wrong):
     with pytest.raises(InputError):
         Score(*wrong)

@@ -6,7 +6,7 @@ import ast
 import json
 import shutil
 import sys
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import pytest
@@ -25,9 +25,10 @@ from sam_lsac.interventions import (
     ZeroAdditive,
     ZeroCrossAttention,
 )
+from sam_lsac.model.digest import checkpoint_digest
 from sam_lsac.runs import Arm, RunSpec, check_arm, plan, resolve_arm
 from sam_lsac.runs.arms import EDITS, build_edit, describe_edit
-from sam_lsac.runs.plan import NUMERICAL, checkpoint_digest, code_version
+from sam_lsac.runs.versions import NUMERICAL, code_version, edit_version
 from tests import standin, tiny_runs
 
 CLAIMS = Path(__file__).resolve().parents[1] / "bench" / "claims.toml"
@@ -67,6 +68,7 @@ OTHER = {
     "dtype": "bfloat16",
     "device": "cuda",
     "code": "z",
+    "versions": (("library", "2"),),
 }
 
 
@@ -76,10 +78,10 @@ DECIDES_NOTHING = {
     "bundled.py": "finds the data of the library; their content is in the key",
     "__init__.py": "names",
     "errors.py": "sentences",
-    "finite.py": "refuses what is not finite; what is, passes as it is",
     "records.py": "checks rows; what it reads from them stands in the key itself",
     "runs/__init__.py": "names",
     "runs/plan.py": "makes the key, in which all that it decides stands",
+    "runs/versions.py": "makes part of the key",
     "runs/store.py": "keeps results as they are",
 }
 
@@ -250,37 +252,79 @@ class TestDigests:
         other.checkpoint_digest = "known"
         assert checkpoint_digest(other) == "known"
 
-    @pytest.mark.parametrize("part", ["model/text.py", "solver/adams.py", "interventions/edit.py", "caching/lsac.py"])
+    @pytest.mark.parametrize("part", ["model/text.py", "solver/adams.py", "interventions/edit.py"])
     def test_the_code_version_follows_the_numerical_modules(self, tmp_path, monkeypatch, part):
         self.check(tmp_path, monkeypatch, part, same=False)
 
     @pytest.mark.parametrize(
-        "part", ["separate.py", "metrics.py", "runs/compute.py", "runs/execute.py", "runs/arms.py", "mixtures/audio.py"]
+        "part",
+        ["separate.py", "metrics/snr.py", "runs/compute.py", "runs/execute.py", "runs/arms.py", "mixtures/audio.py"],
     )
     def test_and_what_composes_them(self, tmp_path, monkeypatch, part):
         self.check(tmp_path, monkeypatch, part, same=False)
 
-    @pytest.mark.parametrize("part", ["errors.py", "claims/judge.py", "runs/sqlite.py"])
+    @pytest.mark.parametrize("part", ["errors.py", "claims/judge.py", "runs/sqlite.py", "caching/lsac.py"])
     def test_and_nothing_else(self, tmp_path, monkeypatch, part):
         self.check(tmp_path, monkeypatch, part, same=True)
 
     def test_all_that_computing_imports_is_in_it_but_for_what_decides_nothing(self):
         listed = {file.relative_to(PACKAGE).as_posix() for part in NUMERICAL for file in files_of(PACKAGE / part)}
-        assert imported_by("runs/compute.py", "runs/execute.py") - listed == set(DECIDES_NOTHING)
+        imported = imported_by("runs/compute.py", "runs/execute.py") - listed
+        caches = {part for part in imported if part.startswith("caching/")}  # each is in the key of its own runs
+        assert imported - caches == set(DECIDES_NOTHING)
         assert listed & set(DECIDES_NOTHING) == set()
         assert all((PACKAGE / part).exists() for part in NUMERICAL)
 
-    def check(self, tmp_path, monkeypatch, part, *, same):
-        module = sys.modules["sam_lsac.runs.plan"]
+    @pytest.mark.parametrize(
+        ("edit", "module", "same"),
+        [
+            (CacheAttention(freeze_steps={1: 4}), "lsac", False),
+            (CacheAttention(freeze_steps={1: 4}), "baselines", True),
+            (DeepCache(interval=2), "baselines", False),
+        ],
+    )
+    def test_a_cache_is_in_the_key_of_the_runs_that_use_it(self, tmp_path, monkeypatch, edit, module, same):
+        before = edit_version(edit)
+        changed = tmp_path / f"{module}.py"
+        original = sys.modules[f"sam_lsac.caching.{module}"]
+        changed.write_text(Path(original.__file__).read_text(encoding="utf-8") + "CHANGED = 1\n", encoding="utf-8")
+        monkeypatch.setattr(original, "__file__", str(changed))
+        assert (edit_version(edit) == before) == same
+
+    def check(self, tmp_path, monkeypatch, part, *, same, change=None):
+        module = sys.modules["sam_lsac.runs.versions"]
         package = Path(module.__file__).parents[1]
         copied = tmp_path / "sam_lsac"
         shutil.copytree(package, copied, ignore=shutil.ignore_patterns("__pycache__"))
         here = code_version()
-        monkeypatch.setattr(module, "__file__", str(copied / "runs" / "plan.py"))
+        monkeypatch.setattr(module, "__file__", str(copied / "runs" / "versions.py"))
         assert code_version() == here
-        with (copied / part).open("a") as file:
-            file.write("# changed\n")
+        if change is None:
+            with (copied / part).open("a") as file:
+                file.write("CHANGED = 1\n")
+        else:
+            change(copied / part)
         assert (code_version() == here) == same
+
+    @pytest.mark.parametrize(
+        ("before", "after", "same"),
+        [
+            ("of full scale; the metrics' own threshold", "another comment", True),
+            ('"""Decode target and residual', '"""Another sentence, and target and residual', True),
+            ("SILENCE_RMS = 1e-8", "SILENCE_RMS = 1e-7", False),
+            ("SHORTEST_S = 0.1", "SHORTEST_S   =   0.1", True),
+            ("SHORTEST_S = 0.1", '"""What a constant is."""\nSHORTEST_S = 0.1', True),
+            ("LOWEST_RATE_HZ = 1000", "LOWEST_RATE_HZ = 1000.0", False),
+            ("0 <= seed < 2**63", "0 <= seed <= 2**63", False),
+        ],
+    )
+    def test_of_a_module_its_sentences_do_not_count_and_all_else_does(self, tmp_path, monkeypatch, before, after, same):
+        def edit(path):
+            text = path.read_text(encoding="utf-8")
+            assert before in text
+            path.write_text(text.replace(before, after, 1), encoding="utf-8")
+
+        self.check(tmp_path, monkeypatch, "separate.py", same=same, change=edit)
 
 
 SEVERAL = [
@@ -339,6 +383,36 @@ class TestEdits:
     def test_a_row_of_something_else_is_refused(self, row, words):
         with pytest.raises(PlanError, match=words):
             build_edit(row)
+
+
+class TestVersions:
+    @pytest.fixture
+    def borrowing(self, monkeypatch):
+        """An edit that calls a library, registered."""
+
+        @dataclass(frozen=True, slots=True, kw_only=True)
+        class Borrowing(ZeroAdditive):
+            def versions(self):
+                return {"library": installed["library"]}
+
+        installed = {"library": "1.0"}
+        monkeypatch.setattr(sys.modules["sam_lsac.runs.arms"], "EDITS", EDITS | {"Borrowing": Borrowing})
+        return installed
+
+    def planned(self, model, *kinds):
+        arm = Arm(name="arm", solver="euler:4", edits=tuple({"kind": kind} for kind in kinds))
+        return plan({"arm": arm}, [tiny_runs.mixture()], model, seeds=(0,)).runs[-1]
+
+    def test_the_version_that_an_edit_names_is_part_of_the_key(self, model, borrowing):
+        first = self.planned(model, "Borrowing")
+        assert ("library", "1.0") in first.versions
+        assert self.planned(model, "Borrowing").key == first.key
+        borrowing["library"] = "1.1"
+        assert self.planned(model, "Borrowing").key != first.key
+        assert RunSpec.from_json(json.loads(json.dumps(first.to_json()))).key == first.key  # a stored run stays itself
+
+    def test_edits_of_the_common_code_name_none(self, model):
+        assert self.planned(model, "ZeroAdditive", "ZeroCrossAttention").versions == ()
 
 
 class TestArms:

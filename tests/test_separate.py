@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import math
 
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from sam_lsac.caching import CacheAttention, DeepCache
 from sam_lsac.errors import EditError, InputError, ModelError
@@ -19,7 +21,7 @@ from sam_lsac.interventions import (
     ZeroAdditive,
     attach,
 )
-from sam_lsac.separate import decode, draw_noise, separate, solve_batch
+from sam_lsac.separate import decode, draw_noise, request_digest, separate, solve_batch
 from sam_lsac.solver import AB2, Euler, Midpoint
 from tests import standin, tiny_models, tiny_runs
 
@@ -68,7 +70,8 @@ class TestComposition:
     def test_a_separation_is_the_written_out_euler_loop_over_the_models_own_forward(self, model, wave):
         with torch.inference_mode():
             conditions = model.conditions(torch.from_numpy(wave)[None], ["dog"], [SPAN])
-            x = torch.randn(16, 2 * tiny_runs.CHANNELS, generator=torch.Generator().manual_seed(7))[None]
+            asked = request_digest(wave, sample_rate=tiny_runs.RATE, prompt="dog")
+            x = draw_noise((16, 2 * tiny_runs.CHANNELS), 7, mixture=asked)[None]
             for step in range(4):
                 x = x + 0.25 * model(x, time=torch.full((1,), step / 4), **conditions.as_kwargs())
             target, residual = (model.audio_codec.decode(half.mT)[0, 0] for half in x.chunk(2, dim=2))
@@ -114,11 +117,12 @@ class TestComposition:
 
     def test_a_wave_at_another_rate_comes_back_at_its_rate(self, model):
         mixture = tiny_runs.mixture(n_samples=8192, sample_rate=32_000)
-        separation = run(model, mixture.wave, sample_rate=32_000)
+        noise = draw_noise((16, 2 * tiny_runs.CHANNELS), 0)  # of one rate's wave it would not be the other's
+        separation = run(model, mixture.wave, sample_rate=32_000, noise=noise)
         assert separation.sample_rate == 32_000
         assert separation.target.shape == mixture.wave.shape
         low = mixture.at(tiny_runs.RATE).wave  # what the model hears
-        heard = run(model, low).target.astype(np.float64)
+        heard = run(model, low, noise=noise).target.astype(np.float64)
         correlation = np.corrcoef(separation.target[::4], heard)[0, 1]
         assert correlation > 0.97
 
@@ -144,7 +148,24 @@ class TestReproducibility:
         assert noise.device.type == "cpu"
         digest = hashlib.sha256(noise.numpy().tobytes()).hexdigest()
         assert digest == hashlib.sha256(draw_noise((16, 4), 0).numpy().tobytes()).hexdigest()
-        torch.testing.assert_close(noise[0, :2], torch.tensor([-1.1258, -1.1524]), atol=1e-4, rtol=0)
+        torch.testing.assert_close(noise[0, :2], torch.tensor([0.7055, 1.3882]), atol=1e-4, rtol=0)
+
+    def test_noise_is_that_of_seed_and_mixture_in_all_their_bits(self):
+        given = [(0, ""), (1, ""), (2**32, ""), (2**62, ""), (0, "a"), (1, "a"), (0, "b"), (0, "a" * 64)]
+        drawn = torch.stack([draw_noise((40, 8), seed, mixture=mixture).flatten() for seed, mixture in given])
+        assert (torch.corrcoef(drawn) - torch.eye(len(given))).abs().max() < 5 / math.sqrt(320)
+
+    def test_noise_is_normal(self):
+        drawn = draw_noise((500, 40), 3, mixture="a").numpy().ravel()
+        assert stats.kstest(drawn, "norm").pvalue > 0.01
+
+    @pytest.mark.parametrize("change", [{"sample_rate": 16_000}, {"prompt": "rain"}, {"wave": -1.0}])
+    def test_a_request_is_its_samples_its_rate_and_its_prompt(self, wave, change):
+        asked = {"sample_rate": 8000, "prompt": "dog"}
+        first = request_digest(wave, **asked)
+        assert first == request_digest(wave.astype(np.float64), **asked)
+        changed = wave * change.pop("wave", 1.0)
+        assert first != request_digest(changed, **(asked | change))
 
     def test_a_batch_equals_single_solves_to_1e_5(self, model, batch):
         conditions, noise = batch

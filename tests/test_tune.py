@@ -19,9 +19,10 @@ from sam_lsac.metrics import si_snr
 from sam_lsac.model import load_model
 from sam_lsac.model.checkpoint import save_checkpoint
 from sam_lsac.runs.compute import Batch
+from sam_lsac.schedule import load_schedule
 from sam_lsac.separate import decode, separate, solve_batch
 from sam_lsac.solver import Euler, Fitted, Midpoint
-from sam_lsac.tune import load_schedule, tune
+from sam_lsac.tune import tune
 from tests import tiny_runs
 from tests.standin import assert_near, network
 

@@ -15,8 +15,9 @@ from sam_lsac.claims.claim import Claim
 from sam_lsac.claims.contrast import Contrast, usable
 from sam_lsac.claims.kind import UndecidedError
 from sam_lsac.claims.ledger import Ledger, Pairs
+from sam_lsac.metrics import column
 
-__all__ = ["deviates_less", "log_change", "loses_more", "loss", "within_share"]
+__all__ = ["better", "deviates_less", "log_change", "loses_more", "loss", "within_share"]
 
 
 def loss(claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: str) -> Contrast:
@@ -113,6 +114,32 @@ def within_share(claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: s
         figures=pairs.first - claim.settings.theta * pairs.second,
         wanted=-1,
         refutes=False,
+    )
+
+
+def better(claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: str, rival: str) -> Contrast:
+    """Return by how much `arm` is better than `rival` in a metric that itself compares with the full solve.
+
+    Above zero, says the claim.
+
+    Raises
+    ------
+    UndecidedError
+        If too few mixtures are usable.
+    """
+    pairs = ledger.abreast(metric, arm=arm, rival=rival, tier=tier)
+    usable(pairs, f"{metric} of {arm} and {rival} on {tier}", claim=claim)
+    difference = pairs.first - pairs.second
+    return Contrast(
+        claim=claim,
+        quantity="lead",
+        tier=tier,
+        metric=metric,
+        arm=arm,
+        versus=rival,
+        pairs=pairs,
+        figures=difference if column(metric).higher_is_better else -difference,
+        floor=claim.smallest(metric),
     )
 
 

@@ -113,8 +113,8 @@ class Claim:
         Level of its family.
     direction, score, label, stronger_tier
         Arguments of some kinds.
-    margin, tolerance
-        Arguments of some kinds, in the unit of the figures.
+    margin, tolerance, bound, saves
+        Arguments of some kinds, in the unit of the figures; `saves` is a share of the baseline's FLOPs.
     targets
         The paper's figures by quantity, where a kind compares with them.
     sizes
@@ -152,6 +152,8 @@ class Claim:
     stronger_tier: str | None = None
     margin: float | None = None
     tolerance: float | None = None
+    bound: float | None = None
+    saves: float | None = None
     targets: Mapping[str, float] = field(default_factory=_nothing)
     sizes: Mapping[str, float] = field(default_factory=_nothing)
     figures: Mapping[str, str] = field(default_factory=_nothing)
@@ -197,9 +199,9 @@ class Claim:
             raise ClaimError(f"claim {self.id}: no smallest effect of {stem}: add it to [settings.smallest_effects]")
         return self.settings.smallest_effects[stem]
 
-    def given(self, name: Literal["margin", "tolerance"]) -> float:
+    def given(self, name: Literal["margin", "tolerance", "bound", "saves"]) -> float:
         """Return a figure that the claim's kind needs; ClaimError where the claim has none."""
-        value = self.margin if name == "margin" else self.tolerance
+        value: float | None = getattr(self, name)
         if value is None:
             raise ClaimError(f"claim {self.id}: kind {self.kind} needs a {name}: add {name}")
         return value

@@ -157,7 +157,8 @@ def _part(
 def not_applicable(claim: Claim, context: Context) -> str | None:
     """Return why a claim is not about the context's checkpoint, so that no run of it is needed, or None."""
     if applies(claim.applies_to, context):
-        return None
+        arms = (*claim.baselines, *claim.arms, *claim.rivals, *claim.controls)
+        return next((context.absent[arm] for arm in arms if arm in context.absent), None)
     if claim.applies_to == "small":
         return f"The claim is about SAM-Audio-Small's 12 layers; {context.checkpoint} is another model."
     return f"The claim is about a model of 22 layers; {context.checkpoint} has {context.n_layers}."

@@ -27,6 +27,8 @@ class Context:
         True for SAM-Audio-Small's weights (12 layers).
     costs
         By arm.
+    absent
+        By arm, why it cannot be run on this checkpoint, such as for want of a schedule.
     gate
         The pretrained span gate, before tanh.
     flops_per_evaluation, self_attention_flops_per_evaluation
@@ -40,6 +42,7 @@ class Context:
     n_layers: int
     is_small: bool
     costs: Mapping[str, ArmCost] = field(default_factory=lambda: MappingProxyType({}))
+    absent: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     gate: float | None = None
     flops_per_evaluation: float | None = None
     self_attention_flops_per_evaluation: float | None = None

@@ -8,7 +8,7 @@ declares all that others need of it: its fields are its words in the claims file
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -129,6 +129,13 @@ class Edit(ABC):
     def first_acting_step(self) -> int:
         """First solver step, from 1, at which the edit must be present; the steps before equal the plain run's."""
         return 1
+
+    def versions(self) -> Mapping[str, str]:
+        """What else decides what the edit does, such as a library that it calls: version by name, part of a run's key.
+
+        The fields of the edit and the code of this library are in the key already.
+        """
+        return {}
 
     @abstractmethod
     def sites(self, model: nn.Module) -> tuple[Site, ...]:

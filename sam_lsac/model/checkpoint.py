@@ -103,7 +103,7 @@ def load_model(
     _fill_buffers(model, device)
     model.text_encoder = load_text_encoder(config.text_encoder, folder, sources=sources).to(device)
     model.name = name if name == "embedded" or not Path(name).expanduser().is_dir() else folder.resolve().name
-    model.checkpoint_digest = sources.digest()
+    model.checkpoint_digest, model.folder = sources.digest(), folder
     model.layer_classes = _read_layer_classes(folder, config.transformer.n_layers)
     return model.eval().requires_grad_(False)
 

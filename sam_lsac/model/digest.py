@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
 
 from sam_lsac.errors import CheckpointError
 
-__all__ = ["Sources"]
+if TYPE_CHECKING:
+    from sam_lsac.model.sam_audio import SAMAudio
+
+__all__ = ["Sources", "checkpoint_digest"]
 
 #: Begins every digest. It once named the commit of an encoder from the hub; it stays, so that digests stay too.
 _FIRST_LINE = b"text None\n"
@@ -67,3 +73,14 @@ def _stamp(path: Path) -> tuple[int, ...]:
 
 def _changed(path: Path) -> CheckpointError:
     return CheckpointError(f"{path} changed while it was loaded; load it again when nothing writes to it.")
+
+
+def checkpoint_digest(model: SAMAudio) -> str:
+    """The digest that ``load_model`` set, else SHA-256 over the configuration and all weights."""
+    if model.checkpoint_digest is not None:
+        return model.checkpoint_digest
+    total = hashlib.sha256(repr(model.config).encode())
+    for name, tensor in model.state_dict().items():
+        raw = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+        total.update(f"\n{name} {list(tensor.shape)} ".encode() + raw)
+    return total.hexdigest()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -80,9 +81,10 @@ class SAMAudio(nn.Module):
 
     Attributes
     ----------
-    name, checkpoint_digest, layer_classes, load_report
-        Where the weights come from, set by ``load_model``: the name or folder, the SHA-256 of everything that was read,
-        the checkpoint's calibrated layers by class ("stable", "moderate", "fast"), and what was loaded and skipped.
+    name, folder, checkpoint_digest, layer_classes, load_report
+        Where the weights come from, set by ``load_model``: the name, the folder, the SHA-256 of everything that was
+        read, the checkpoint's calibrated layers by class ("stable", "moderate", "fast"), and what was loaded and
+        skipped.
     """
 
     def __init__(self, config: SAMAudioConfig, text_encoder: T5TextEncoder | None = None) -> None:
@@ -98,6 +100,7 @@ class SAMAudio(nn.Module):
         self.memory_proj = nn.Linear(config.text_encoder.dim, width)
         self.timestep_emb = SinusoidalEmbedding(width)
         self.name = "unnamed"
+        self.folder: Path | None = None
         self.checkpoint_digest: str | None = None
         self.layer_classes: dict[str, list[int]] | None = None
         self.load_report: LoadReport | None = None

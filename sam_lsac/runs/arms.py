@@ -5,6 +5,7 @@ An edit is its own row: its name and its fields are all that there is to it, so 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
@@ -26,7 +27,9 @@ from sam_lsac.interventions import (
 from sam_lsac.records import STRICT, read, unknown
 from sam_lsac.solver import Solver, parse_solver
 
-__all__ = ["EDITS", "Arm", "ResolvedArm", "check_arm", "resolve_arm"]
+__all__ = ["EDITS", "Arm", "ResolvedArm", "check_arm", "resolve_arm", "schedule_of"]
+
+_SCHEDULE = re.compile(r"schedule:([a-z0-9][a-z0-9_-]*)", re.ASCII)
 
 #: Every edit that an arm may name, by the word after ``kind =``; its other words are the fields of the class.
 EDITS: Mapping[str, type[Edit] | type[LSACLevel]] = {
@@ -55,7 +58,7 @@ class Arm:
     name
         What claims call it.
     solver
-        Method and number of steps, such as "euler:16".
+        Method and number of steps, such as "euler:16", or "schedule:NAME", which is fitted to a checkpoint.
     edits
         Each with its ``kind``, a word of `EDITS`, and its arguments; layers may be "stable", "moderate" or "fast".
     text, spans
@@ -104,13 +107,20 @@ def check_arm(arm: Arm) -> None:
     """
     where = f"[arms.{arm.name}]"
     try:
-        parse_solver(arm.solver)
+        if schedule_of(arm) is None:
+            parse_solver(arm.solver)
         for row in arm.edits:
             _read_row(row, where=where, classes=_ANY_CLASSES)
     except PlanError:
         raise
     except SamLsacError as error:
         raise PlanError(f"{where}: {error}") from error
+
+
+def schedule_of(arm: Arm) -> str | None:
+    """Return the name of the schedule that the arm leaves its solver to, or None."""
+    named = _SCHEDULE.fullmatch(arm.solver)
+    return named.group(1) if named else None
 
 
 def resolve_arm(arm: Arm, model: nn.Module) -> ResolvedArm:
@@ -131,6 +141,11 @@ def resolve_arm(arm: Arm, model: nn.Module) -> ResolvedArm:
     PlanError
         If the solver or an edit cannot be made for this model.
     """
+    if (name := schedule_of(arm)) is not None:
+        raise PlanError(
+            f"The arm {arm.name!r} leaves its solver to the schedule {name!r}; put the solver of that schedule's file "
+            "in its place, as the suite does: sam_lsac.schedule.find_schedule."
+        )
     try:
         solver = parse_solver(arm.solver)
         edits = tuple(_edit_for(row, model, solver) for row in arm.edits)

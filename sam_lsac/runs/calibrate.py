@@ -68,7 +68,7 @@ def measure_entropy(
         found.append(recording.entropy)
 
     for first in range(0, len(mixtures), batch_size):
-        chunk = [mixture.at(model.sample_rate) for mixture in mixtures[first : first + batch_size]]
+        chunk = mixtures[first : first + batch_size]
         batch = Batch(model, chunk, [seed] * len(chunk))
         conditions = batch.conditions(text=True, spans=False)
         solve_batch(model, conditions, batch.noise, solver=solver, edits=[Record(entropy=True)], on_leave=keep)

@@ -1,7 +1,7 @@
 """The arithmetic of runs: a batch of examples, one variant of it solved, decoded and scored.
 
-Pairing by construction: a batch draws the noise of each example once, from its seed alone, and every variant of the
-batch starts from that tensor. What a variant really started from is hashed and kept with its scores.
+Pairing by construction: a batch draws the noise of each example once, from its seed and its mixture, and every variant
+of the batch starts from that tensor. What a variant really started from is hashed and kept with its scores.
 
 Shapes: B batch, T latent frames, C codec channels, N samples.
 """
@@ -25,7 +25,7 @@ from sam_lsac.metrics import Score, measure
 from sam_lsac.mixtures import Mixture
 from sam_lsac.model import Conditions, SAMAudio
 from sam_lsac.runs.plan import RunSpec
-from sam_lsac.separate import decode, draw_noise, solve_batch
+from sam_lsac.separate import decode, draw_noise, request_digest, solve_batch
 from sam_lsac.solver import SolverState, parse_solver
 
 __all__ = ["Batch", "Computed", "Prefix", "compute", "unusable"]
@@ -97,21 +97,25 @@ class Batch:
     model
         Encodes them.
     mixtures
-        At the model's rate, of one length.
+        At any rate, of one length. The noise is that of `request_digest` at that rate, as `separate` has it.
     seeds
         Of the noise, one an example.
     """
 
     def __init__(self, model: SAMAudio, mixtures: Sequence[Mixture], seeds: Sequence[int]) -> None:
         self.model = model
-        self.mixtures = tuple(mixtures)
+        self.mixtures = tuple(mixture.at(model.sample_rate) for mixture in mixtures)
         self.seeds = tuple(seeds)
         device = model.proj.weight.device
-        waves = torch.from_numpy(np.stack([mixture.wave for mixture in mixtures])).to(device)
+        waves = torch.from_numpy(np.stack([mixture.wave for mixture in self.mixtures])).to(device)
         with torch.inference_mode():
             self._plain = model.conditions(waves, [mixture.prompt for mixture in mixtures])
         _, n_frames, width = self._plain.audio_features.shape
-        self.noise = torch.stack([draw_noise((n_frames, width), seed) for seed in seeds]).to(device)  # [B, T, 2 C]
+        drawn = [
+            draw_noise((n_frames, width), seed, mixture=_request(mixture))
+            for mixture, seed in zip(mixtures, seeds, strict=True)
+        ]
+        self.noise = torch.stack(drawn).to(device)  # [B, T, 2 C]
 
     def conditions(self, *, text: bool, spans: bool) -> Conditions:
         """Conditions with or without the prompts and the activity spans."""
@@ -225,6 +229,10 @@ def unusable(spec: RunSpec, mixture: Mixture, model: SAMAudio) -> str | None:
 def noise_digest(noise: Tensor) -> str:
     """SHA-256 in hex of one example's noise, [T, 2 C]."""
     return hashlib.sha256(noise.detach().cpu().contiguous().numpy().astype("<f4").tobytes()).hexdigest()
+
+
+def _request(mixture: Mixture) -> str:
+    return request_digest(mixture.wave, sample_rate=mixture.sample_rate, prompt=mixture.prompt)
 
 
 def _checked_hits(attachment: Attachment) -> dict[str, int]:

@@ -22,9 +22,11 @@ from sam_lsac.errors import PlanError
 from sam_lsac.metrics import Score
 from sam_lsac.mixtures import Mixture
 from sam_lsac.model import SAMAudio
+from sam_lsac.model.digest import checkpoint_digest
 from sam_lsac.runs.compute import Batch, Computed, Prefix, compute, edits_of, unusable
-from sam_lsac.runs.plan import Plan, RunSpec, checkpoint_digest, code_version
+from sam_lsac.runs.plan import Plan, RunSpec
 from sam_lsac.runs.store import RunResult, Store
+from sam_lsac.runs.versions import code_version
 from sam_lsac.solver import parse_solver
 
 __all__ = ["Progress", "execute"]
@@ -56,8 +58,9 @@ class Progress:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Example:
-    """One mixture, at the model's rate, with one noise, and the runs that are missing of it."""
+    """One mixture, as given and at the model's rate, with one noise, and the runs that are missing of it."""
 
+    given: Mixture
     mixture: Mixture
     seed: int
     specs: tuple[RunSpec, ...]
@@ -141,7 +144,7 @@ def execute(
     if skipped:
         keep_results(skipped)
     for chunk in _chunks(examples, batch_size):
-        batch = Batch(model, [one.mixture for one in chunk], [one.seed for one in chunk])
+        batch = Batch(model, [one.given for one in chunk], [one.seed for one in chunk])
         for position, computed in _compute_variants(batch, chunk[0].variants):
             keep_results(_results(chunk, position, computed=computed, keep=keep))
     return len(missing)
@@ -197,7 +200,7 @@ def _examples(
         else:
             grouped.setdefault((digest, spec.seed), []).append(spec)
     examples = [
-        _Example(mixture=prepared[digest], seed=seed, specs=tuple(sorted(specs, key=_order)))
+        _Example(given=known[digest], mixture=prepared[digest], seed=seed, specs=tuple(sorted(specs, key=_order)))
         for (digest, seed), specs in grouped.items()
     ]
     return examples, skipped

@@ -10,39 +10,24 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
-
-import torch
 
 from sam_lsac.errors import InputError, PlanError
 from sam_lsac.interventions import Edit
 from sam_lsac.metrics import DEFAULT_METRICS, METRICS
 from sam_lsac.mixtures import Mixture
 from sam_lsac.model import SAMAudio
+from sam_lsac.model.digest import checkpoint_digest
 from sam_lsac.records import STRICT, read, unknown
 from sam_lsac.runs.arms import Arm, ResolvedArm, build_edit, describe_edit, resolve_arm
+from sam_lsac.runs.versions import code_version, edit_version
 from sam_lsac.separate import check_seed
 
-__all__ = ["NUMERICAL", "Plan", "RunSpec", "code_version", "plan"]
+__all__ = ["Plan", "RunSpec", "plan"]
 
 #: Fields of a run that name it and decide nothing.
 _LABELS = frozenset({"mixture", "tier", "group", "residual_group"})
-#: The source that decides what a run computes, below the package's folder: all that computing and batching import,
-#: but for what only checks, names or keeps (a test holds the list and the imports together).
-NUMERICAL = (
-    "caching",
-    "interventions",
-    "metrics.py",
-    "mixtures",
-    "model",
-    "runs/arms.py",
-    "runs/compute.py",
-    "runs/execute.py",
-    "separate.py",
-    "solver",
-)
 _ANEW = "make the plan anew with plan(...)"
 
 
@@ -74,6 +59,8 @@ class RunSpec:
         Of the transformer: "float32", "cpu".
     code
         `code_version`.
+    versions
+        Of what else decides, such as a library that an edit uses: name and version each, by name.
     residual_group
         The residual's speaker or label; no part of the key, and empty where it is not known.
     """
@@ -95,6 +82,7 @@ class RunSpec:
     dtype: str
     device: str
     code: str
+    versions: tuple[tuple[str, str], ...] = ()
     residual_group: str = ""
 
     @property
@@ -107,7 +95,7 @@ class RunSpec:
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON has them, the edits as their rows."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
-        plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        plain = {name: _plain(value) for name, value in values.items() if name != "edits"}
         return plain | {"edits": [describe_edit(edit) for edit in self.edits]}
 
     @classmethod
@@ -194,27 +182,16 @@ def plan(
     return Plan(arms=MappingProxyType(planned))
 
 
-def code_version() -> str:
-    """SHA-256 in hex over the source of the modules that decide what a run computes."""
-    package = Path(__file__).resolve().parents[1]
-    total = hashlib.sha256()
-    for part in NUMERICAL:
-        path = package / part
-        for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
-            content = hashlib.sha256(file.read_bytes()).hexdigest()
-            total.update(f"{file.relative_to(package).as_posix()} {content}\n".encode())
-    return total.hexdigest()
+def _plain(value: Any) -> Any:
+    """Tuples become lists, as JSON has them."""
+    return [_plain(one) for one in value] if isinstance(value, tuple) else value
 
 
-def checkpoint_digest(model: SAMAudio) -> str:
-    """The digest that ``load_model`` set, else SHA-256 over the configuration and all weights."""
-    if model.checkpoint_digest is not None:
-        return model.checkpoint_digest
-    total = hashlib.sha256(repr(model.config).encode())
-    for name, tensor in model.state_dict().items():
-        raw = tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
-        total.update(f"\n{name} {list(tensor.shape)} ".encode() + raw)
-    return total.hexdigest()
+def _versions(edits: Sequence[Edit]) -> tuple[tuple[str, str], ...]:
+    """What the edits say decides beside the common code: their own, and that of libraries which they use."""
+    others = [edit for edit in edits if not type(edit).__module__.startswith("sam_lsac.interventions.")]
+    found = {f"source of {type(edit).__name__}": edit_version(edit) for edit in others}
+    return tuple(sorted((found | {name: one for edit in edits for name, one in edit.versions().items()}).items()))
 
 
 def _describe(mixture: Mixture) -> dict[str, Any]:
@@ -231,7 +208,14 @@ def _condition(arm: ResolvedArm, baseline: ResolvedArm | None) -> dict[str, Any]
     """What the arm adds to a run, and what is recorded beside it."""
     same = baseline is not None and replace(arm, name=baseline.name) == baseline
     record = (("entropy",) if same else ()) + (("block_ratio",) if arm.spans else ())
-    return {"solver": arm.solver.text, "edits": arm.edits, "text": arm.text, "spans": arm.spans, "record": record}
+    return {
+        "solver": arm.solver.text,
+        "edits": arm.edits,
+        "versions": _versions(arm.edits),
+        "text": arm.text,
+        "spans": arm.spans,
+        "record": record,
+    }
 
 
 def _check_lists(

@@ -25,7 +25,8 @@ STRAIGHT = 1e-6
 
 def moments(values: Floats) -> tuple[Floats, Floats, Floats]:
     """Return mean, standard deviation (n - 1) and skewness over the last axis [..., n]; equal values have 0 and 0."""
-    mean = values.mean(axis=-1)
+    first = values[..., 0]
+    mean = first + (values - first[..., None]).mean(axis=-1)  # exactly the figure where all are equal
     centred = values - mean[..., None]
     equal = np.ptp(values, axis=-1) == 0.0
     variance = np.where(equal, 1.0, (centred**2).mean(axis=-1))

@@ -165,7 +165,8 @@ def _drawn(
     """Return the moments of contrasts [k, n], with the draws that every number of mixtures shares."""
     scale = data.std(axis=1, ddof=1)
     scaled = data / scale[:, None]
-    values, vectors = np.linalg.eigh(np.cov(scaled).reshape(len(data), -1))
+    centred = scaled - scaled.mean(axis=1, keepdims=True)
+    values, vectors = np.linalg.eigh(centred @ centred.T / (data.shape[1] - 1))
     keep = values > 1e-10 * values.max(initial=0.0)
     root = vectors[:, keep] * np.sqrt(values[keep])
     r = root.shape[1]

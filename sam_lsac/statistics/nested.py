@@ -96,7 +96,8 @@ def group_test(values: ArrayLike, groups: Sequence[Hashable]) -> GroupTest:
     k = len(members)
     if k < 2:
         raise InputError(f"a test over groups needs at least 2 groups, got {k}: add mixtures of other voices")
-    means = np.asarray([np.mean(figures) for figures in members.values()])
+    first = float(data[0])  # equal figures have exactly equal means, groups of any size
+    means = np.asarray([first + np.mean(np.asarray(figures) - first) for figures in members.values()])
     mean, sd = float(means.mean()), 0.0 if np.ptp(means) == 0.0 else float(means.std(ddof=1))
     if sd == 0.0:
         t = float(np.copysign(np.inf, mean)) if mean else 0.0

@@ -170,7 +170,7 @@ class Shown:
         heard = mixture.at(self._model.sample_rate)
         layers = tuple(layer for layer in wanted.layers if layer < self._model.config.transformer.n_layers)
         seed = self._plan.arms[next(iter(wanted.arms.values()))][0].seed
-        batch = Batch(self._model, [heard], [seed])
+        batch = Batch(self._model, [mixture], [seed])
         span = self._active_frames(heard, batch.noise.size(1))
         for name, arm in arms.items():
             left: list[Attachment] = []

@@ -11,12 +11,15 @@ from sam_lsac.claims import Arm, ArmCost, Book, Context, Ledger, Verdict, judge,
 from sam_lsac.claims.collect import ledger
 from sam_lsac.claims.judge import not_applicable
 from sam_lsac.costs import arm_cost, count_flops
-from sam_lsac.errors import InputError
+from sam_lsac.errors import InputError, SamLsacError
 from sam_lsac.metrics import DEFAULT_METRICS, METRICS
 from sam_lsac.mixtures import Mixture, load_mixtures
 from sam_lsac.model import SAMAudio, load_model
+from sam_lsac.records import unknown
 from sam_lsac.report import Extras, Report, build_report, environment
 from sam_lsac.runs import Plan, Progress, entropy_rates, execute, open_store, plan, resolve_arm
+from sam_lsac.runs.arms import schedule_of
+from sam_lsac.schedule import find_schedule
 from sam_lsac.solver import parse_solver
 from sam_lsac.suite.cases import Case, arms_by_tier, tiers_of
 from sam_lsac.suite.extras import Shown, first_of_each_tier, freezing_arms
@@ -161,6 +164,8 @@ def prepare(options: Options, cases: Sequence[Case], *, book: Book | None = None
     book = load_claims(options.claims) if book is None else book
     model = load_model(options.model, device=options.device)
     context = _context(model)
+    book, absent = _with_schedules(book, model, options)
+    context = replace(context, absent=absent)
     claims = [book[case.claim_id].on(case.tier) for case in cases]
     claims = [claim for claim in claims if not_applicable(claim, context) is None]  # the others are judged without runs
     wanted = arms_by_tier(book, claims, baseline=book.views.reference)
@@ -222,6 +227,27 @@ def n_stored(prepared: Prepared) -> int:
 
 def _seeds(options: Options, book: Book) -> tuple[int, ...]:
     return book.settings.seeds if options.seeds is None else options.seeds
+
+
+def _with_schedules(book: Book, model: SAMAudio, options: Options) -> tuple[Book, dict[str, str]]:
+    """The book with the checkpoint's own schedules in place of their names, and why arms have none.
+
+    A schedule that was given must be usable; one that the checkpoint's folder merely lacks leaves its claims unjudged.
+    """
+    arms, absent = dict(book.arms), dict[str, str]()
+    named = {name: schedule for name, arm in arms.items() if (schedule := schedule_of(arm)) is not None}
+    if unknown_ := [name for name in options.schedules if name not in named.values()]:
+        raise InputError(f"--schedule {unknown('schedule', unknown_[0], sorted(set(named.values())))}")
+    for name, schedule in named.items():
+        try:
+            found = find_schedule(schedule, model, given=options.schedules)
+        except SamLsacError as error:
+            if schedule in options.schedules:
+                raise
+            absent[name] = str(error)
+        else:
+            arms[name] = replace(arms[name], solver=found.solver.text)
+    return replace(book, arms=arms), absent
 
 
 def _mixtures(options: Options, model: SAMAudio, *, tiers: Sequence[str]) -> list[Mixture]:

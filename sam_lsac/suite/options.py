@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +22,7 @@ __all__ = ["HOUSE_CLAIMS", "Options", "add_options", "check_options", "read_opti
 #: The claims of this repository.
 HOUSE_CLAIMS = bundled("bench") / "claims.toml"
 LATEST = "last"
+GIVEN = "given"
 FAIL_ON = ("never", "flip")
 FIRST_SEED_TOO_LARGE = 2**63
 LONGEST_SHOWN = 60  # characters of a wrong value
@@ -33,6 +34,11 @@ _ROWS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "--device": {"default": "cpu", "help": "torch device of the model (default: cpu)"},
         "--mixtures": {"default": "embedded", "help": "embedded, or a folder of stems or of a known corpus"},
         "--mixtures-per-tier": {"default": "24", "metavar": "N", "help": "mixtures per tier (default: 24)"},
+        "--schedule": {
+            "metavar": "[NAME=]FILE",
+            "action": "append",
+            "help": "file of `sam_lsac tune` for the arms of schedule NAME (default: given); may be repeated",
+        },
         "--seeds": {"metavar": "N,N", "help": "noise seeds, such as 0,1,2 (default: those of the claims file)"},
         "--store": {"metavar": "FILE", "help": "run store (default: runs/store.sqlite below the root folder)"},
         "--replay": {"action": "store_true", "help": "judge the runs in the store; compute nothing"},
@@ -71,6 +77,8 @@ class Options:
         So many mixtures of a tier.
     seeds
         Of the noise; None for those of the claims file.
+    schedules
+        Files of schedules by name; others are looked for in the checkpoint's folder.
     store
         The run store's file.
     replay
@@ -91,6 +99,7 @@ class Options:
     mixtures: str
     per_tier: int
     seeds: tuple[int, ...] | None
+    schedules: Mapping[str, Path]
     store: Path
     replay: bool
     report: Path
@@ -138,6 +147,7 @@ def read_options(given: Callable[[str], Any], *, root: Path) -> Options:
         mixtures=given("--mixtures"),
         per_tier=_count(given("--mixtures-per-tier")),
         seeds=None if given("--seeds") is None else _seeds(given("--seeds")),
+        schedules=_schedules(given("--schedule") or ()),
         store=_path("--store", given("--store"), root / "runs" / "store.sqlite"),
         replay=given("--replay"),
         report=_path("--report", given("--report"), root / "report"),
@@ -177,6 +187,20 @@ def _seeds(text: str) -> tuple[int, ...]:
     if len(set(seeds)) < len(seeds):
         raise InputError(f"--seeds {_shown(text)}: give different numbers, such as 0,1,2.")
     return seeds
+
+
+def _schedules(texts: Iterable[str]) -> Mapping[str, Path]:
+    """Files by name; without one, the file is that of the schedule "given"."""
+    found: dict[str, Path] = {}
+    for text in texts:
+        name, equals, file = text.partition("=")
+        name, file = (name, file) if equals else (GIVEN, text)
+        if not file.strip() or not name.strip() or "\0" in text:
+            raise InputError(f"--schedule {_shown(text)}: give a file of `sam_lsac tune`, or NAME=FILE.")
+        if name in found:
+            raise InputError(f"--schedule {_shown(text)}: {name} is there twice; give each name one file.")
+        found[name] = Path(file)
+    return MappingProxyType(found)
 
 
 def _is_whole(text: str) -> bool:

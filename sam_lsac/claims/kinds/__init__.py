@@ -8,6 +8,8 @@ from types import MappingProxyType
 
 from sam_lsac.claims.kind import Kind
 from sam_lsac.claims.kinds import (
+    ahead,
+    at_least,
     complementary,
     count,
     effect_table,
@@ -42,6 +44,8 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             labelled_loss,
             equivalent,
             complementary,
+            ahead,
+            at_least,
             loss_order,
             ratio_change,
             layer_response,

@@ -1,0 +1,237 @@
+"""Schedules: a solve with fewer evaluations in a file with its provenance, and where a checkpoint keeps its own.
+
+A checkpoint's folder may hold ``schedules/NAME.toml``, written by `sam_lsac.tune`, as it holds
+``layer_classes.json``; an arm of a claims file names one as ``solver = "schedule:NAME"``.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from sam_lsac.errors import InputError, ModelError
+from sam_lsac.interventions import Edit
+from sam_lsac.model import SAMAudio
+from sam_lsac.model.digest import checkpoint_digest
+from sam_lsac.records import STRICT, read
+from sam_lsac.solver import Fitted, parse_solver
+from sam_lsac.solver.base import GridSolver
+
+__all__ = ["Expected", "Found", "Provenance", "find_schedule", "load_schedule"]
+
+FOLDER = "schedules"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expected:
+    """How far a schedule's outputs were from the reference's on the mixtures that it was fitted on.
+
+    Parameters
+    ----------
+    error, worst_error
+        Squared distance of the final latents over the square of the reference's: mean over the mixtures, and largest.
+    fidelity_db, worst_fidelity_db
+        SI-SNR of the separated target against the reference's: median over the mixtures, and least. None where it is
+        unbounded, because the waves are equal, or undefined, because one is silent.
+    """
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+    error: float
+    worst_error: float
+    fidelity_db: float | None = None
+    worst_fidelity_db: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provenance:
+    """What a schedule was fitted on.
+
+    Parameters
+    ----------
+    checkpoint
+        SHA-256 of the model, for which alone the schedule is good.
+    model, dtype, device
+        Its name, and what it ran in.
+    mixtures, seeds
+        Digests of the calibration mixtures, and the seed of the noise of each.
+    n_fits
+        Solvers that were fitted and compared.
+    """
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+    checkpoint: str
+    model: str
+    dtype: str
+    device: str
+    mixtures: tuple[str, ...]
+    seeds: tuple[int, ...]
+    n_fits: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _SolverRow:
+    __pydantic_config__: ClassVar[Any] = STRICT
+    name: str
+    reference: str
+    nodes: tuple[int, ...]
+    weights: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _File:
+    __pydantic_config__: ClassVar[Any] = STRICT
+    version: Literal[1]
+    solver: _SolverRow
+    expected: Expected
+    provenance: Provenance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A schedule: what to run in place of the reference, and what to expect of it.
+
+    Parameters
+    ----------
+    solver
+        With its weights, and the reference that it stands for.
+    edits
+        To attach beside it; `tune` finds none yet.
+    expected
+        On the mixtures that it was fitted on; on others it may be worse.
+    provenance
+        The checkpoint, the mixtures and their noise.
+    """
+
+    solver: Fitted
+    edits: tuple[Edit, ...] = ()
+    expected: Expected
+    provenance: Provenance
+
+    @property
+    def evaluations_saved(self) -> float:
+        """Fraction of the reference's network evaluations that are not made; of the FLOPs of a solve it is the same."""
+        return 1 - self.solver.nfe / self.solver.reference.nfe
+
+    def check(self, model: SAMAudio) -> None:
+        """Raise ModelError unless the schedule was fitted to this checkpoint."""
+        digest = checkpoint_digest(model)
+        if digest != self.provenance.checkpoint:
+            raise ModelError(
+                f"The schedule was fitted to the checkpoint {self.provenance.checkpoint[:12]}… "
+                f"({self.provenance.model}), and this one is {digest[:12]}…; fit one to it with "
+                "`python -m sam_lsac tune`."
+            )
+
+    def save(self, path: str | Path) -> None:
+        """Write the schedule as TOML.
+
+        Raises
+        ------
+        InputError
+            If the schedule has edits, for which the file has no place, or the file cannot be written.
+        """
+        if self.edits:
+            raise InputError("A schedule's file holds the solver alone; save it without edits.")
+        solver = self.solver
+        tables: dict[str, dict[str, Any]] = {
+            "solver": {
+                "name": solver.name,
+                "reference": solver.reference.text,
+                "nodes": solver.nodes,
+                "weights": solver.weights,
+            },
+            "expected": asdict(self.expected),
+            "provenance": asdict(self.provenance),
+        }
+        lines = [f"# Written by sam_lsac: {solver.nfe} evaluations in place of {solver.reference.nfe}.", "version = 1"]
+        for name, table in tables.items():
+            lines += [
+                "",
+                f"[{name}]",
+                *(f"{key} = {_toml(value)}" for key, value in table.items() if value is not None),
+            ]
+        try:
+            Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise InputError(f"{path} cannot be written ({error.strerror}); name another file.") from error
+
+
+def load_schedule(path: str | Path, *, model: SAMAudio | None = None) -> Found:
+    """Read a schedule that `Found.save` wrote.
+
+    Parameters
+    ----------
+    path
+        Of the file.
+    model
+        What it is to be used on; refused here if it is another checkpoint than the schedule's. Where None, call
+        `Found.check` before use.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is no schedule, or was changed after it was written.
+    ModelError
+        If the schedule was fitted to another checkpoint.
+    """
+    try:
+        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValueError) as error:
+        raise InputError(
+            f"{path} is no schedule ({error}); write one with `python -m sam_lsac tune --out {path}`."
+        ) from error
+    found = read(_File, data, where=str(path), error=InputError, remedy="write it anew with `python -m sam_lsac tune`")
+    row = found.solver
+    reference = parse_solver(row.reference)
+    if not isinstance(reference, GridSolver):
+        raise InputError(f"{path}: the reference {row.reference[:40]!r} is no method on a grid; tune anew.")
+    solver = Fitted(reference=reference, nodes=row.nodes, weights=row.weights)
+    if solver.name != row.name:
+        raise InputError(f"{path}: nodes or weights are not those of {row.name}, which were fitted; tune anew.")
+    schedule = Found(solver=solver, expected=found.expected, provenance=found.provenance)
+    if model is not None:
+        schedule.check(model)
+    return schedule
+
+
+def find_schedule(name: str, model: SAMAudio, *, given: Mapping[str, Path]) -> Found:
+    """Read the schedule of this name that was given for a checkpoint, or that its folder holds.
+
+    Parameters
+    ----------
+    name
+        Such as "half".
+    model
+        On which it is to be used.
+    given
+        Files by name; they come before those of the checkpoint's folder.
+
+    Raises
+    ------
+    InputError
+        If there is none, or it cannot be read.
+    ModelError
+        If it was fitted to another checkpoint.
+    """
+    own = None if model.folder is None else model.folder / FOLDER / f"{name}.toml"
+    path = given.get(name, own)
+    if path is None or (name not in given and not path.exists()):
+        known = "" if model.folder is None else f", or write it to {FOLDER}/{name}.toml of the checkpoint's folder"
+        raise InputError(
+            f"There is no schedule {name!r} for {model.name}: fit one with `python -m sam_lsac tune --model ... --out "
+            f"FILE` and give it with --schedule {name}=FILE{known}."
+        )
+    return load_schedule(path, model=model)
+
+
+def _toml(value: Any) -> str:
+    """Text, numbers, and arrays of them, as TOML; rows of arrays on lines of their own."""
+    if isinstance(value, tuple):
+        rows = [_toml(one) for one in value]
+        nested = bool(value) and isinstance(value[0], tuple | str)
+        return "[\n" + "".join(f"  {row},\n" for row in rows) + "]" if nested else f"[{', '.join(rows)}]"
+    return json.dumps(value, ensure_ascii=False)

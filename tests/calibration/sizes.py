@@ -1,0 +1,151 @@
+"""Measured size of `contrast_test` and coverage of `effect_size`, over many samples at once.
+
+    python -m tests.calibration.sizes size | coverage
+
+prints a Markdown table; a figure is how often a test rejects a true hypothesis, or a bound of d misses the truth,
+divided by how often it may.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from sam_lsac.statistics._skewed import moments, p_greater
+from sam_lsac.statistics.contrast import ALLOWANCE
+from sam_lsac.statistics.effect import pseudo_values
+
+LEVELS = (0.05, 0.006, 0.001, 0.0005)
+SIZES = (19, 24, 48, 200)
+AT_ONCE = 4_000_000
+
+Draw = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """A distribution with its mean and standard deviation."""
+
+    draw: Draw
+    mean: float
+    sd: float
+
+    def contrasts(self, rng: np.random.Generator, shape: tuple[int, int], *, d: float, sign: int = 1) -> np.ndarray:
+        """Return samples whose true effect is `d`, mirrored where `sign` is -1."""
+        return sign * (self.draw(rng, shape) - self.mean) / self.sd + d
+
+
+WORLDS = {
+    "normal": World(draw=lambda rng, shape: rng.standard_normal(shape), mean=0.0, sd=1.0),
+    "t3": World(draw=lambda rng, shape: rng.standard_t(3, shape), mean=0.0, sd=math.sqrt(3)),
+    "lognormal(0.5)": World(
+        draw=lambda rng, shape: np.exp(0.5 * rng.standard_normal(shape)),
+        mean=math.exp(0.125),
+        sd=math.sqrt(math.expm1(0.25) * math.exp(0.25)),
+    ),
+    "chi-squared(3)": World(draw=lambda rng, shape: rng.chisquare(3, shape), mean=3.0, sd=math.sqrt(6)),
+    "rare failure (4 %)": World(
+        draw=lambda rng, shape: (rng.random(shape) < 0.04) + 0.02 * rng.standard_normal(shape),
+        mean=0.04,
+        sd=math.sqrt(0.04 * 0.96 + 0.02**2),
+    ),
+}
+EFFECTS = (0.0, 0.2, 0.8, 1.5)
+
+
+def contrast_p(samples: np.ndarray, *, student: bool = False) -> np.ndarray:
+    """Return `contrast_test(...).p_greater` of every row of samples [m, n]."""
+    n = samples.shape[1]
+    mean, sd, skewness = moments(samples)
+    if student:
+        return special.stdtr(n - 1, -math.sqrt(n) * mean / sd)
+    return p_greater(mean / sd, skewness - ALLOWANCE * math.sqrt(6 / n), n)
+
+
+def effect_p(samples: np.ndarray, d: float, *, exact: bool = False) -> np.ndarray:
+    """Return `effect_size(...).p_above(d)` of every row: the lower bound at a level misses where it is smaller."""
+    n = samples.shape[1]
+    mean, sd, _ = moments(samples)
+    normal = special.nctdtr(n - 1, -math.sqrt(n) * d, -math.sqrt(n) * mean / sd)
+    if exact:
+        return normal
+    centre, spread, skewness = moments(pseudo_values(samples))
+    return np.fmax(normal, p_greater((centre - d) / spread, skewness, n))
+
+
+def chunks(n: int, total: int) -> Iterator[int]:
+    """Yield numbers of samples that fit into memory and add up to `total`."""
+    for start in range(0, total, AT_ONCE // n):
+        yield min(AT_ONCE // n, total - start)
+
+
+def size(world: World, n: int, *, side: int, samples: int, seed: int = 0, student: bool = False) -> list[float]:
+    """Return how often a true "the mean is not above 0" is rejected, relative to each of `LEVELS`."""
+    rng = np.random.default_rng(seed)
+    counts = np.zeros(len(LEVELS))
+    for m in chunks(n, samples):
+        p = contrast_p(world.contrasts(rng, (m, n), d=0.0, sign=side), student=student)
+        counts += [(p < level).sum() for level in LEVELS]
+    return [float(count / samples / level) for count, level in zip(counts, LEVELS, strict=True)]
+
+
+def misses(
+    world: World, n: int, *, d: float, side: int, samples: int, seed: int = 0, exact: bool = False
+) -> tuple[list[float], list[float]]:
+    """Return how often the lower and the upper bound of d miss the true `d`, relative to each of `LEVELS`."""
+    rng = np.random.default_rng(seed)
+    counts = np.zeros((2, len(LEVELS)))
+    for m in chunks(n, samples):
+        drawn = world.contrasts(rng, (m, n), d=d, sign=side)
+        for row, sign in enumerate((1, -1)):
+            p = effect_p(sign * drawn, sign * d, exact=exact)
+            counts[row] += [(p < level).sum() for level in LEVELS]
+    low, high = (counts / samples / np.asarray(LEVELS)).tolist()
+    return low, high
+
+
+def error(level: float, samples: int) -> float:
+    """Return the Monte-Carlo standard error of a relative rate of 1."""
+    return math.sqrt((1 - level) / (level * samples))
+
+
+def cells(figures: list[float]) -> str:
+    return " | ".join(f"{figure:.2f}" for figure in figures)
+
+
+def tails(name: str) -> tuple[tuple[int, str], ...]:
+    """Return the sides on which a world differs from itself mirrored."""
+    return ((1, "both"),) if name in ("normal", "t3") else ((1, "above"), (-1, "below"))
+
+
+def print_sizes(samples: int = 100_000) -> None:
+    """Print the size of `contrast_test` and of Student's t-test."""
+    print(f"{samples} samples; Monte-Carlo errors " + ", ".join(f"{error(one, samples):.2f}" for one in LEVELS))
+    print(f"| world | n | long tail | {' | '.join(map(str, LEVELS))} | {' | '.join(f't, {one}' for one in LEVELS)} |")
+    for name, world in WORLDS.items():
+        for n in SIZES:
+            for side, tail in tails(name):
+                ours, theirs = (size(world, n, side=side, samples=samples, student=one) for one in (False, True))
+                print(f"| {name} | {n} | {tail} | {cells(ours)} | {cells(theirs)} |", flush=True)
+
+
+def print_coverage(samples: int = 40_000) -> None:
+    """Print how often the bounds of d miss."""
+    print(f"{samples} samples; Monte-Carlo errors " + ", ".join(f"{error(one, samples):.2f}" for one in LEVELS))
+    print(f"| world | n | long tail | d | {' | '.join(f'low, {one}' for one in LEVELS)} | "
+          f"{' | '.join(f'high, {one}' for one in LEVELS)} |")  # fmt: skip
+    for name, world in WORLDS.items():
+        for n in (24, 48, 200):
+            for side, tail in tails(name):
+                for d in EFFECTS:
+                    low, high = misses(world, n, d=d, side=side, samples=samples)
+                    print(f"| {name} | {n} | {tail} | {d} | {cells(low)} | {cells(high)} |", flush=True)
+
+
+if __name__ == "__main__":
+    {"size": print_sizes, "coverage": print_coverage}[sys.argv[1]]()
