@@ -6,4 +6,4 @@ import pytest
 @pytest.mark.claims("GH1", "GH2", "GH3", "GH4", "GH5", "GH6")
 def test_gate_hijack(verdict) -> None:
     """The claim holds on this checkpoint and tier; skipped where that is not decided."""
-    assert verdict.status == "supported", verdict.reason
+    assert verdict.status in ("supported", "shown"), verdict.reason

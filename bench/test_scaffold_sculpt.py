@@ -6,4 +6,4 @@ import pytest
 @pytest.mark.claims("SS1", "SS2", "SS3", "SS4")
 def test_scaffold_sculpt(verdict) -> None:
     """The claim holds on this checkpoint and tier; skipped where that is not decided."""
-    assert verdict.status == "supported", verdict.reason
+    assert verdict.status in ("supported", "shown"), verdict.reason

@@ -14,16 +14,18 @@ from tests.claim_worlds import rows_of
 CLAIMS = Path(__file__).parents[1] / "bench" / "claims.toml"
 TIERS = ("clean", "noisy", "env")
 SAVED = {"lsac-safe": 0.125, "lsac-balanced": 0.271, "lsac-aggressive": 0.385}
-SAVED |= {"naive-14": 0.125, "naive-12": 0.25, "naive-10": 0.375}
+SAVED |= {"naive-15": 0.0625, "naive-14": 0.125, "naive-12": 0.25, "naive-10": 0.375}
 SAVED |= {"deepcache-2": 0.4167, "deepcache-3": 0.5208, "deepcache-4": 0.625}
 SAVED |= {"lsac-balanced-midpoint": -0.458, "lsac-balanced-ab2": 0.271}
+SAVED |= {"naive-12-midpoint": -0.5, "naive-12-ab2": 0.25}
 BASES = {"lsac-balanced-midpoint": "baseline-midpoint", "lsac-balanced-ab2": "baseline-ab2"}
 
 # mean and sd of the signed SI-SNR loss of each arm, by tier
 LOSSES = {
     "lsac-safe": (0.0, 0.03), "lsac-balanced": (0.02, 0.2), "lsac-aggressive": (0.1, 0.3),
-    "naive-14": (0.15, 0.4), "naive-12": (0.45, 0.5), "naive-10": (1.1, 0.8),
+    "naive-15": (0.1, 0.3), "naive-14": (0.15, 0.4), "naive-12": (0.45, 0.5), "naive-10": (1.1, 0.8),
     "deepcache-2": (0.05, 0.4), "deepcache-3": (0.2, 0.6), "deepcache-4": (0.5, 0.9),
+    "naive-12-midpoint": (0.4, 0.4), "naive-12-ab2": (0.5, 0.5),
     "lsac-balanced-midpoint": (0.01, 0.1), "lsac-balanced-ab2": (0.03, 0.2),
     "zero-additive": (7.0, 3.0), "zero-cross-attention": (6.0, 3.0), "uniform-cross-attention": (1.0, 1.0),
     "text-none": (7.5, 3.0), "freeze-stable-4": (0.05, 0.2), "freeze-fast-8": (0.66, 1.5), "freeze-fast-12": (0.3, 0.7),
@@ -59,7 +61,7 @@ def simulated_ledger(book: Book, *, n: int = 24, seed: int = 0, only: tuple[str,
                 columns |= _block_ratios(rng, arm, n)
         if ("deepcache-4", "pesq") in columns:
             columns[("deepcache-4", "pesq")][0] = np.nan
-        rows += rows_of(columns, tier=tier)
+        rows += [replace(row, residual_group=f"r{int(row.mixture[-3:]) % 4}") for row in rows_of(columns, tier=tier)]
     return Ledger(tuple(rows))
 
 

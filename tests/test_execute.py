@@ -493,6 +493,20 @@ class TestInputs:
 
 
 class TestLedger:
+    def test_groups_of_both_sources_name_its_rows_and_decide_no_run(self, model, mixtures, store):
+        execute(some(model, mixtures, "baseline", "zero-additive"), model, mixtures, store)
+        named = [replace(one, group=f"t{i}", residual_group=f"r{i}") for i, one in enumerate(mixtures)]
+        planned = some(model, named, "baseline", "zero-additive")
+        assert store.missing(planned) == ()
+        pairs = ledger(store, planned).paired("si_snr", arm="zero-additive", baseline="baseline", tier="clean")
+        assert (pairs.groups, pairs.residual_groups) == (("t0", "t1", "t2"), ("r0", "r1", "r2"))
+
+    def test_mixtures_of_different_groups_share_a_batch(self, model, mixtures, store):
+        named = [replace(one, group=f"t{i}", residual_group=f"r{i}") for i, one in enumerate(mixtures)]
+        stored = []
+        execute(some(model, named, "baseline"), model, named, store, progress=stored.append)
+        assert [one.runs for one in stored] == [3]
+
     def test_it_has_a_row_for_each_arm_mixture_seed_and_metric(self, full, planned):
         made = ledger(full, planned)
         metrics = {"si_snr", "si_snri"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,12 +14,14 @@ import pytest
 import soundfile
 from scipy.signal import correlate, firwin, resample_poly
 
+from fixtures.corpus.packages import read_manifest
 from sam_lsac.mixtures import Mixture, fixture, load_mixtures
 from sam_lsac.separate import separate
 from tests import tiny_runs
 from tests.test_readers import make_esc50, make_fsd50k, make_librispeech, make_stems, write_wave
 
 RATE = 16_000
+CLIPS = Path(__file__).resolve().parents[1] / "fixtures" / "corpus" / "packages.tsv"
 Named = dict[str, str]  # file of a recording, below the corpus, to what it is asked for by
 
 
@@ -81,14 +85,16 @@ def test_each_source_is_the_recording_that_its_prompt_names(
     mixtures = load_mixtures(tmp_path / "corpus", tiers=tiers, per_tier=6, sample_rate=rate)
     assert len(mixtures) >= 2
     for one in mixtures:
-        found = {}
+        found, groups = {}, []
         for what, source in (("target", one.target), ("residual", one.residual)):
             likeness = {file: lag(source, recording(tmp_path / "corpus" / file, one.sample_rate)) for file in named}
             best = max(likeness, key=lambda file: likeness[file][1])
             found[what] = named[best]
+            groups.append(Path(best).parts[1] if make is librispeech else named[best])
             assert likeness[best][1] > 0.5, one.id  # others are below 0.1; the residual of Noisy has noise in it
             assert likeness[best][0] == 0, one.id
         assert found == {"target": one.prompt, "residual": one.residual_prompt}, one.id
+        assert groups == [one.group, one.residual_group], one.id
 
 
 def test_the_cached_mixtures_have_the_recordings_of_their_prompts() -> None:
@@ -101,6 +107,38 @@ def test_the_cached_mixtures_have_the_recordings_of_their_prompts() -> None:
         assert lag(one.target, target)[1] > 0.9999
         assert one.prompt == sources[entry.target].prompt
         assert one.residual_prompt == sources[entry.residual].prompt
+
+
+def test_the_groups_of_the_cached_mixtures_are_those_of_their_clips() -> None:
+    of_clip = {row.origin: row.group for row in read_manifest(CLIPS)}
+    of_file = {file: {of_clip[clip] for clip in source.clips} for file, source in fixture.read_manifests()[0].items()}
+    entries = {entry.id: entry for entry in fixture.read_manifests()[1]}
+    mixtures = [*load_mixtures(per_tier=48), *load_mixtures(per_tier=8, subset="calibration")]
+    assert {one.id for one in mixtures} == set(entries)
+    for one in mixtures:
+        entry = entries[one.id]
+        assert [{one.group}, {one.residual_group}] == [of_file[entry.target], of_file[entry.residual]], one.id
+
+
+def test_a_mixture_with_its_sources_exchanged_has_its_groups_exchanged(tmp_path: Path) -> None:
+    notes = {"prompt": "dog barking", "residual_prompt": "rain falling", "group": "rex", "residual_group": "monsoon"}
+    swapped = {"prompt": "rain falling", "residual_prompt": "dog barking", "group": "monsoon", "residual_group": "rex"}
+    make_stems(tmp_path, "a", notes=notes)
+    exchanged = shutil.copytree(tmp_path / "a", tmp_path / "b")
+    (exchanged / "mixture.json").write_text(json.dumps({**swapped, "target": "residual"}))
+    one, other = load_mixtures(tmp_path)
+    assert np.array_equal(one.target, other.residual)
+    assert (one.group, one.residual_group) == (other.residual_group, other.group) == ("rex", "monsoon")
+
+
+@pytest.mark.parametrize(
+    ("more", "group"), [({}, ""), ({"residual_prompt": "rain"}, "rain"), ({"residual_group": "monsoon"}, "monsoon")]
+)
+def test_a_residual_that_nothing_names_has_no_group(tmp_path: Path, more: dict[str, str], group: str) -> None:
+    make_stems(tmp_path, "a", notes={"prompt": "dog barking", **more})
+    (one,) = load_mixtures(tmp_path)
+    assert one.residual_group == group
+    assert one.excerpt(0.0, 0.5).residual_group == one.at(8000).residual_group == group
 
 
 @pytest.mark.parametrize("wanted_hz", [None, 8000, 11_025, 16_000, 22_050, 44_100, 48_000])

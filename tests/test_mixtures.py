@@ -414,7 +414,8 @@ class TestMixture:
 
     def test_digest_ignores_names(self) -> None:
         mixture = make_mixture()
-        renamed = replace(mixture, id="two", tier="env", group="wolf", credits=("somebody",), excerpt_start_s=0.3)
+        renamed = replace(mixture, id="two", tier="env", group="wolf", residual_group="owl", credits=("somebody",))
+        renamed = replace(renamed, excerpt_start_s=0.3)
         assert renamed.digest == mixture.digest
 
     def test_swapped_sources_are_another_mixture(self) -> None:

@@ -32,11 +32,12 @@ from sam_lsac.runs.versions import NUMERICAL, code_version, edit_version
 from tests import standin, tiny_runs
 
 CLAIMS = Path(__file__).resolve().parents[1] / "bench" / "claims.toml"
-LABELS = {"mixture", "tier", "group"}
+LABELS = {"mixture", "tier", "group", "residual_group"}
 SPEC = RunSpec(
     mixture="clean-000",
     tier="clean",
     group="dog",
+    residual_group="rain",
     mixture_digest="a",
     seed=0,
     checkpoint="b",
@@ -54,6 +55,7 @@ OTHER = {
     "mixture": "clean-001",
     "tier": "env",
     "group": "cat",
+    "residual_group": "wind",
     "mixture_digest": "z",
     "seed": 1,
     "checkpoint": "z",

@@ -19,6 +19,7 @@ from tests.report_sample import (
 )
 
 BOOK = quick_book()
+BESIDE = ("deviation beyond 0.5 of the rival's", "worst loss")  # what a claim of no loss needs besides its loss
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +48,7 @@ def test_every_claim_of_the_book_is_there_with_its_own_verdict(report):
         assert row.verdict == verdict
     assert report.counts == {
         status: sum(verdict.status == status for verdict in verdicts)
-        for status in ("supported", "refuted", "inconclusive", "not run")
+        for status in ("supported", "refuted", "inconclusive", "shown", "not run")
     }
 
 
@@ -60,7 +61,7 @@ def test_a_claim_without_a_verdict_is_not_run_and_never_left_out():
     report = built([only])
     assert len(report.claims) == len(BOOK.claims)
     assert [row.id for row in report.claims if row.selected] == ["LS1"]
-    assert report.counts == {"supported": 1, "refuted": 0, "inconclusive": 0, "not run": 0}
+    assert report.counts == {"supported": 1, "refuted": 0, "inconclusive": 0, "shown": 0, "not run": 0}
     assert sum(map(len, report.outside.values())) == len(BOOK.claims) - 1
     assert {row.verdict.status for row in report.claims if not row.selected} == {"not run"}
 
@@ -129,16 +130,18 @@ def test_a_judged_claim_has_figures_and_one_that_was_not_run_has_none(report, ba
 @pytest.mark.parametrize("claim_id", ["SS1", "SS2", "GH2", "GH3", "GH4", "GH6"])
 def test_the_headline_holds_each_tiers_finding(report, claim_id):
     row = next(row for row in report.claims if row.id == claim_id)
-    for finding in row.verdict.findings:
+    judged = [one for one in row.verdict.findings if one.status and one.quantity not in BESIDE]
+    assert {one.tier for one in judged} == {"clean", "noisy", "env"}
+    for finding in judged:
         assert any(line.startswith(f"{finding.tier} {figure(finding)}") for line in row.ours), (finding, row.ours)
 
 
 def test_a_comparison_shows_arm_rival_and_ratio_in_this_order(report):
     row = next(row for row in report.claims if row.id == "LS4")
-    arm, rival = (one for one in row.verdict.findings if one.quantity == "deviation")
+    arm, rival, control = (one for one in row.verdict.findings if one.quantity == "deviation")
     ratio = next(one for one in row.verdict.findings if one.quantity == "ratio")
-    assert (arm.arm, rival.arm) == ("lsac-balanced", "naive-12")
-    assert row.ours == (f"noisy {figure(arm)} against {figure(rival)}", f"noisy ratio {figure(ratio)}")
+    assert (arm.arm, rival.arm, control.arm) == ("lsac-balanced", "naive-12", "naive-15")
+    assert row.ours == (f"noisy {figure(arm)} against {figure(rival)}", f"noisy ratio {figure(ratio)}; {ratio.note}")
 
 
 def test_the_pareto_headline_counts_both_axes_and_shows_the_weakest(report):
@@ -161,7 +164,7 @@ def test_costs_and_counts_are_in_their_units(report):
 
 def test_cost_names_both_axes_and_the_runs(report):
     cost = {row.id: row.cost for row in report.claims}
-    assert cost["LS3"] == ("saves 27.1 % of layer-steps", "3.9 % of FLOPs", "72 runs")  # 3 arms of 24 mixtures
+    assert cost["LS3"] == ("saves 27.1 % of layer-steps", "3.9 % of FLOPs", "96 runs")  # 4 arms of 24 mixtures
     assert cost["DP2"] == ("144 runs",)
     assert cost["DP4"] == ()
 

@@ -10,11 +10,13 @@ import subprocess
 from collections import Counter
 from dataclasses import replace
 from html.parser import HTMLParser
+from typing import get_args
 
 import numpy as np
 import pytest
 import soundfile
 
+from sam_lsac.claims import Status
 from sam_lsac.claims.wording import MARKS
 from sam_lsac.report import Extras, to_html
 from sam_lsac.report.tables import Tables
@@ -99,7 +101,7 @@ def test_every_claim_shows_quote_figures_and_its_own_verdict(page, report):
         for part in (row.quote, row.paper, *row.ours, *row.cost, row.verdict.reason):
             assert words(part) in text, (row.id, part)
         head = text.split(words(row.verdict.reason))[0]
-        statuses = [status for status in ("supported", "refuted", "inconclusive", "not run") if f" {status}" in head]
+        statuses = [status for status in get_args(Status) if f" {status}" in head]
         assert statuses == [row.verdict.status], row.id
         assert all(f"{MARKS[status]} {tier}" in head for tier, status in row.verdict.tiers.items())
 

@@ -62,8 +62,8 @@ def broken(report, path, value):
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        (("version",), 1, "version 1 and this code reads 2: write the report again"),
-        (("version",), 3, "version 3 and this code reads 2"),
+        (("version",), 1, "version 1 and this code reads 3: write the report again"),
+        (("version",), 2, "version 2 and this code reads 3"),
         (("version",), ..., "version None"),
         (("schema",), "other", "is not a report"),
         (("claims", 0, "verdct"), "x", "unknown key 'verdct': did you mean 'verdict'"),
@@ -118,7 +118,10 @@ def test_junit_gets_the_verdict_and_every_figure(report):
     properties = dict(junit_properties(verdict))
     assert (properties["claim"], properties["verdict"], properties["n"]) == ("LS3", verdict.status, "24")
     assert properties["deviation/clean/si_snr/lsac-balanced/baseline"].endswith("]")
-    assert len(junit_properties(verdict)) == 5 + len(verdict.tiers) + len(verdict.findings)
+    assert (properties["scope"], properties["n_failed"], properties["pairs_needed"]) == (verdict.scope, "0", "")
+    assert dict(junit_properties(replace(verdict, n_failed=3, pairs_needed=70)))["n_failed"] == "3"
+    assert dict(junit_properties(replace(verdict, n_failed=3, pairs_needed=70)))["pairs_needed"] == "70"
+    assert len(junit_properties(verdict)) == 8 + len(verdict.tiers) + len(verdict.findings)
     tiers = {"verdict/clean": "refuted", "verdict/env": "not run"}
     judged = with_verdict(report, "LS3", tiers={"clean": "refuted", "env": "not run"}).verdict("LS3")
     assert tiers.items() <= dict(junit_properties(judged)).items()

@@ -22,6 +22,7 @@ def ledger(store: Store, plan: Plan) -> Ledger:
             tier=run.spec.tier,
             mixture=run.spec.mixture,
             group=run.spec.group,
+            residual_group=run.spec.residual_group,
             seed=run.spec.seed,
             metric=metric,
             value=score.value,

@@ -11,7 +11,9 @@ from sam_lsac.metrics import column
 __all__ = ["MARKS", "NOTHING", "effect", "figure", "number"]
 
 NOTHING = "\N{EN DASH}"
-MARKS: Mapping[str, str] = MappingProxyType({"supported": "✓", "refuted": "✗", "inconclusive": "?", "not run": NOTHING})
+MARKS: Mapping[str, str] = MappingProxyType(
+    {"supported": "✓", "refuted": "✗", "inconclusive": "?", "shown": "•", "not run": NOTHING}
+)
 """A sign for each verdict, so that none is told by colour alone."""
 
 AXIS_NAMES: Mapping[str, str] = MappingProxyType(

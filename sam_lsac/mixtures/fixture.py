@@ -239,6 +239,7 @@ def _stage(entry: Entry, sources: Mapping[str, Source], boundary: Boundary) -> S
         prompt=target.prompt,
         residual_prompt=residual.prompt,
         group=target.group,
+        residual_group=residual.group,
         credits=tuple(f"{source.credit} ({source.licence})" for source in (target, residual)),
         gains_db=entry.gains_db,
         snr_db=entry.snr_db,

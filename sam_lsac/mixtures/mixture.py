@@ -46,6 +46,8 @@ class Mixture:
         Whom to name for the recordings.
     excerpt_start_s
         Where `excerpt` starts unless told otherwise, in seconds; both sources are active there.
+    residual_group
+        The residual's speaker or label; empty where it is not known.
 
     Raises
     ------
@@ -64,6 +66,7 @@ class Mixture:
     group: str
     credits: tuple[str, ...]
     excerpt_start_s: float = 0.0
+    residual_group: str = ""
 
     def __post_init__(self) -> None:
         _validate(self)
@@ -180,9 +183,9 @@ def _validate(mixture: Mixture) -> None:
         raise InputError(f"{name}: an excerpt cannot start at {mixture.excerpt_start_s} s; give seconds from the start")
     if mixture.sample_rate < 1:
         raise InputError(f"{name}: a sample rate of {mixture.sample_rate} Hz cannot be; give a positive number")
-    texts = (mixture.id, mixture.tier, mixture.group, *mixture.credits)
+    texts = (mixture.id, mixture.tier, mixture.group, mixture.residual_group, *mixture.credits)
     if isinstance(mixture.credits, str) or not all(isinstance(text, str) for text in texts):
-        raise InputError(f"{name}: names, group and credits must be text, credits a tuple of it; convert them")
+        raise InputError(f"{name}: names, groups and credits must be text, credits a tuple of it; convert them")
     for prompt in (mixture.prompt, mixture.residual_prompt):
         if prompt is not None and not prompt.strip():
             raise InputError(f"{name}: a prompt is empty; name the source, such as 'man speaking'")

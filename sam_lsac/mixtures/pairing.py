@@ -143,6 +143,7 @@ def _stage(pair: Pair, tier: str, *, number: int, seed: int, boundary: Boundary)
         prompt=pair[0].prompt,
         residual_prompt=pair[1].prompt,
         group=pair[0].group,
+        residual_group=pair[1].group,
         credits=tuple(clip.credit for clip in pair),
         gains_db=balance(target, residual, sample_rate=sample_rate, level_difference_db=difference_db),
         snr_db=NOISY_SNR_DB if tier == "noisy" else None,

@@ -30,7 +30,7 @@ class Scene:
 
     Parameters
     ----------
-    id, tier, prompt, residual_prompt, group, credits
+    id, tier, prompt, residual_prompt, group, residual_group, credits
         As in `Mixture`.
     target, residual
         [N] each, the recordings.
@@ -62,6 +62,7 @@ class Scene:
     noise_seed: int = 0
     spans: tuple[tuple[float, float], ...] | None = None
     excerpt_start_s: float | None = None
+    residual_group: str = ""
 
 
 def mix(scene: Scene, *, sample_rate: int | None = None, duration_s: float | None = None) -> Mixture:
@@ -118,6 +119,7 @@ def mix(scene: Scene, *, sample_rate: int | None = None, duration_s: float | Non
         residual_prompt=scene.residual_prompt,
         spans=tuple(("+", start, end) for start, end in spans),
         group=scene.group,
+        residual_group=scene.residual_group,
         credits=scene.credits,
         excerpt_start_s=start_s,
     )

@@ -7,8 +7,8 @@
                   prompt.txt       what names the target, such as: dog barking
 
 Instead of ``prompt.txt`` there may be a ``mixture.json`` with ``prompt`` and, as needed, ``target`` (name of the
-target's file), ``residual_prompt``, ``spans`` (list of [start, end] in seconds), ``group``, ``credits``, ``tier`` and
-``subset``.
+target's file), ``residual_prompt``, ``spans`` (list of [start, end] in seconds), ``group``,
+``residual_group``, ``credits``, ``tier`` and ``subset``.
 A stem called ``mixture`` is taken for the sum and left out.
 """
 
@@ -43,8 +43,8 @@ class Notes:
 
     Parameters
     ----------
-    prompt, residual_prompt, group, credits
-        As in `Mixture`; the group is the prompt when None.
+    prompt, residual_prompt, group, residual_group, credits
+        As in `Mixture`; a group is the prompt of its source when None.
     target
         Name of the target's file, or of it without its suffix.
     spans
@@ -60,6 +60,7 @@ class Notes:
     residual_prompt: str | None = None
     spans: tuple[tuple[float, float], ...] | None = None
     group: str | None = None
+    residual_group: str | None = None
     credits: tuple[str, ...] = ()
     tier: Literal["clean", "noisy", "env", "user"] = "user"
     subset: Literal["claims", "calibration"] = "claims"
@@ -139,6 +140,7 @@ def _read_scene(folder: Path, notes: Notes, boundary: Boundary) -> Scene:
         prompt=notes.prompt,
         residual_prompt=notes.residual_prompt,
         group=notes.group or notes.prompt,
+        residual_group=notes.residual_group or notes.residual_prompt or "",
         credits=notes.credits,
         spans=notes.spans,
     )

@@ -9,7 +9,9 @@ show the same: what was judged first, then by name the claims that the run was n
 module         subject
 =============  =========================================================================================
 model          the report's data; `tables`, `caveats` and `costs` compute its parts
+variance       where a metric's variance lies: mixtures, noise seeds, the rest
 environment    where and from what it was made
+evidence       what stands behind a verdict besides its estimates: groups, rare failures, counts
 extras         sounds, curves and matrices, which no ledger holds
 terminal       text of 80 columns or more, with or without colour
 html           the page; `plots` and `figures` draw, templates/ holds its words and its style
@@ -17,6 +19,7 @@ markdown       the same in short, and in shorter for a job's page
 legible        text from outside, made harmless for all of these
 json           JSON of a stated schema version, read back strictly; properties of a JUnit case
 compare        what changed between two reports
+flips          whether a flipped verdict is beyond noise
 history        earlier reports, kept and found again
 badge          an SVG for a README
 write          all files into a folder

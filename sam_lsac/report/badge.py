@@ -16,6 +16,7 @@ COLOURS: dict[Status, str] = {
     "supported": "#1d6b38",
     "refuted": "#a3231f",
     "inconclusive": "#7a5200",
+    "shown": "#14609c",
     "not run": "#5b6067",
 }
 LABEL = "#33373d"
@@ -27,7 +28,7 @@ def badge(report: Report) -> str:
     """Return the SVG: the checkpoint, then how many claims are supported and refuted, each with its sign.
 
     The colour is that of the worst: refuted where any claim is, supported where some are and none is refuted, and
-    grey where nothing was decided.
+    grey where nothing was decided; figures that are shown and not judged decide nothing.
     """
     report = legible(report)
     counts = report.counts

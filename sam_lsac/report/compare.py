@@ -2,19 +2,19 @@
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from sam_lsac.claims import Finding, Status, Verdict
-from sam_lsac.claims.wording import MARKS, figure, metric_name
+from sam_lsac.claims.wording import MARKS, figure
+from sam_lsac.report.flips import BEYOND, SAME, key_of, noise_of, place_of
 from sam_lsac.report.json import from_json
 from sam_lsac.report.legible import legible
 from sam_lsac.report.model import ClaimRow, Report
 
 __all__ = ["Change", "Comparison", "compare"]
 
-SAME = 1e-6  # relative; figures without an interval differ by rounding between machines
 Kind = Literal["flipped", "vanished", "added", "moved"]
 HEADINGS: dict[Kind, str] = {
     "flipped": "Flipped verdicts",
@@ -22,6 +22,7 @@ HEADINGS: dict[Kind, str] = {
     "added": "Added claims (new, or judged for the first time)",
     "moved": "Moved effects (the intervals do not overlap)",
 }
+UNJUDGED = ("absent", "not run", "shown")  # from nothing to figures; a step back is vanished, a step ahead is added
 NO_CHANGE = "No verdict flipped, no effect moved."
 
 
@@ -39,6 +40,9 @@ class Change:
         What the reports say.
     what
         Which: empty for the claim's own verdict, the tier for that of a tier, the finding for an effect.
+    noise
+        Of a flip: whether the figures that turned differ by more than their intervals allow, and which figure decides;
+        empty for the other kinds.
     """
 
     kind: Kind
@@ -46,13 +50,20 @@ class Change:
     before: str
     after: str
     what: str = ""
+    noise: str = ""
+
+    @property
+    def is_beyond_noise(self) -> bool:
+        """Whether a flip is more than two draws of the same truth would give."""
+        return self.noise.startswith(BEYOND)
 
     def __str__(self) -> str:
         """Return the change as one line of text."""
         if self.kind == "moved":
             return legible(f"{self.claim_id} {self.what}: {self.before} -> {self.after}")
         before, after = (f"{MARKS.get(one, '')} {one}".strip() for one in (self.before, self.after))
-        return legible(f"{self.claim_id}{f' on {self.what}' if self.what else ''} {before} -> {after}")
+        noise = f", {self.noise}" if self.noise else ""
+        return legible(f"{self.claim_id}{f' on {self.what}' if self.what else ''} {before} -> {after}{noise}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +92,8 @@ class Comparison:
         for kind, heading in HEADINGS.items():
             if changes := self.of(kind):
                 lines += [f"{heading}:", *(f"  {change}" for change in changes)]
-        counts = ", ".join(f"{len(self.of(kind))} {kind}" for kind in HEADINGS)
+        beyond = f" ({sum(change.is_beyond_noise for change in self.flips)} {BEYOND})" if self.flips else ""
+        counts = ", ".join(f"{len(self.of(kind))} {kind}{beyond if kind == 'flipped' else ''}" for kind in HEADINGS)
         return "\n".join([*lines, f"{counts}." if self.changes else NO_CHANGE])
 
 
@@ -98,7 +110,8 @@ def compare(old: Report | Path | str, new: Report | Path | str) -> Comparison:
     Comparison
         A verdict that was judged (not "not run") in both and differs is flipped, that of a claim as well as that of a
         tier; one that was judged and is not any more is vanished. What either run was not asked for is not compared:
-        a note names it. An effect is moved where both have an interval and these do not overlap.
+        a note names it. What is shown without a judgement is not judged. An effect is moved where both have an interval
+        and these do not overlap. A flip says whether it is beyond noise: see `sam_lsac.report.flips`.
 
     Raises
     ------
@@ -111,23 +124,31 @@ def compare(old: Report | Path | str, new: Report | Path | str) -> Comparison:
     changes = [
         change
         for claim_id in dict.fromkeys((*seen, *now))
-        for change in _claim_changes(claim_id, seen.get(claim_id), now.get(claim_id))
+        for change in _claim_changes(claim_id, seen.get(claim_id), now.get(claim_id), alpha=after.alpha)
     ]
     notes = (*_notes(before, after), *_not_compared(seen, now))
     return Comparison(changes=tuple(changes), notes=notes)
 
 
-def _claim_changes(claim_id: str, old: ClaimRow | None, new: ClaimRow | None) -> Iterator[Change]:
+def _claim_changes(claim_id: str, old: ClaimRow | None, new: ClaimRow | None, *, alpha: float) -> Iterator[Change]:
     if any(row is not None and not row.selected for row in (old, new)):
         return
     if not any(row is not None and _is_partial(row.verdict) for row in (old, new)):
         before, after = (row.verdict.status if row else None for row in (old, new))
-        yield from _status_changes(claim_id, before, after)
+        yield from (_told(one, old, new, alpha=alpha) for one in _status_changes(claim_id, before, after))
     if old and new:
         tiers = old.verdict.tiers
         for tier in (one for one in tiers if one in new.verdict.tiers):
-            yield from _status_changes(claim_id, tiers[tier], new.verdict.tiers[tier], what=tier)
+            changes = _status_changes(claim_id, tiers[tier], new.verdict.tiers[tier], what=tier)
+            yield from (_told(one, old, new, alpha=alpha) for one in changes)
         yield from _moved(claim_id, old.verdict, new.verdict)
+
+
+def _told(change: Change, old: ClaimRow | None, new: ClaimRow | None, *, alpha: float) -> Change:
+    """Return a change that says, where it is a flip, whether it is beyond noise."""
+    if change.kind != "flipped" or not old or not new:
+        return change
+    return replace(change, noise=noise_of(old.verdict, new.verdict, tier=change.what, alpha=alpha))
 
 
 def _is_partial(verdict: Verdict) -> bool:
@@ -138,27 +159,20 @@ def _is_partial(verdict: Verdict) -> bool:
 def _status_changes(claim_id: str, old: Status | None, new: Status | None, *, what: str = "") -> Iterator[Change]:
     """Compare two verdicts on one thing; None where a report does not have it."""
     before, after = old or "absent", new or "absent"
-    was, judged = (status not in ("absent", "not run") for status in (before, after))
-    if (was and not judged) or (old and not new):
-        yield Change(kind="vanished", claim_id=claim_id, what=what, before=before, after=after)
-    elif (judged and not was) or (new and not old):
-        yield Change(kind="added", claim_id=claim_id, what=what, before=before, after=after)
-    elif before != after:
-        yield Change(kind="flipped", claim_id=claim_id, what=what, before=before, after=after)
+    was, now = (UNJUDGED.index(status) if status in UNJUDGED else len(UNJUDGED) for status in (before, after))
+    if before != after:
+        kind: Kind = "vanished" if now < was else "added" if now > was else "flipped"
+        yield Change(kind=kind, claim_id=claim_id, what=what, before=before, after=after)
 
 
 def _moved(claim_id: str, old: Verdict, new: Verdict) -> Iterator[Change]:
-    known = {_key(finding): finding for finding in old.findings}
+    known = {key_of(finding): finding for finding in old.findings}
     for finding in new.findings:
-        earlier = known.get(_key(finding))
+        earlier = known.get(key_of(finding))
         if earlier is not None and _apart(earlier, finding):
             yield Change(
-                kind="moved", claim_id=claim_id, what=_place(finding), before=figure(earlier), after=figure(finding)
+                kind="moved", claim_id=claim_id, what=place_of(finding), before=figure(earlier), after=figure(finding)
             )
-
-
-def _key(finding: Finding) -> tuple[str, ...]:
-    return (finding.quantity, finding.tier, finding.metric, finding.arm, finding.versus, finding.axis)
 
 
 def _apart(one: Finding, other: Finding) -> bool:
@@ -175,12 +189,6 @@ def _apart(one: Finding, other: Finding) -> bool:
     return high < other_low or other_high < low
 
 
-def _place(finding: Finding) -> str:
-    versus = f"against {finding.versus}" if finding.versus else ""
-    parts = (finding.quantity, metric_name(finding.metric), finding.arm, versus, finding.tier, finding.axis)
-    return " ".join(part for part in parts if part)
-
-
 def _notes(before: Report, after: Report) -> Iterator[str]:
     old, new = before.environment, after.environment
     if old.digest != new.digest:
@@ -188,7 +196,7 @@ def _notes(before: Report, after: Report) -> Iterator[str]:
     if old.mixtures != new.mixtures:
         yield f"The mixtures differ: {dict(old.mixtures)} and {dict(new.mixtures)}."
     if (before.alpha, before.theta) != (after.alpha, after.theta):
-        yield "The level or the margin differs: a verdict may have flipped for that reason alone."
+        yield "The level or the share of no loss differs: a verdict may have flipped for that reason alone."
 
 
 def _not_compared(seen: dict[str, ClaimRow], now: dict[str, ClaimRow]) -> Iterator[str]:

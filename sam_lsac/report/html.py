@@ -25,11 +25,13 @@ from sam_lsac.claims.wording import (
     percent,
 )
 from sam_lsac.report import plots
+from sam_lsac.report.evidence import counts, details, groups, harm
 from sam_lsac.report.extras import Player
 from sam_lsac.report.figures import MARKERS, family_of, inks_of
 from sam_lsac.report.legible import legible
 from sam_lsac.report.model import ClaimRow, Report
-from sam_lsac.report.terminal import arms_note, outside_lines
+from sam_lsac.report.terminal import arms_note, bounds_text, outside_lines
+from sam_lsac.report.variance import variance_name, variance_note
 
 __all__ = ["to_html"]
 
@@ -78,8 +80,11 @@ def to_html(report: Report) -> str:
         "figure": figure,
         "metric": metric_name,
         "p": _p,
+        "groups": groups,
     }
     environment.globals |= {"MARKS": MARKS, "NOTHING": NOTHING, "AXES": AXIS_NAMES, "estimate": estimate}
+    environment.globals |= {"counts": counts, "details": details, "harm": harm}
+    environment.globals |= {"variance_name": variance_name, "variance_note": variance_note}
     figures = _figures(report)
     sections = _sections(report, figures)
     return environment.get_template("report.html").render(
@@ -91,6 +96,7 @@ def to_html(report: Report) -> str:
         empty=[SECTIONS[name] for name, shown in sections.items() if not shown],
         outside=outside_lines(report),
         arms_note=arms_note(report),
+        bounds=bounds_text(report),
         legend=_legend(report),
         shades=inks_of(report.extras.classes),
         magnitude=plots.magnitude(report.metric),

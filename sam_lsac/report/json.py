@@ -20,7 +20,7 @@ from sam_lsac.report.model import Contents, Report
 __all__ = ["from_json", "junit_properties", "schema_text", "to_json"]
 
 SCHEMA = "sam_lsac.report"
-VERSION = 2
+VERSION = 3
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 AGAIN = "write the report again with this version of sam_lsac (pytest bench --replay computes nothing anew)"
 
@@ -32,7 +32,7 @@ class Document(Contents):
     __pydantic_config__: ClassVar[Any] = STRICT
 
     schema: Literal["sam_lsac.report"]
-    version: Literal[2]
+    version: Literal[3]
 
 
 def to_json(report: Report) -> str:
@@ -140,6 +140,9 @@ def junit_properties(verdict: Verdict) -> list[tuple[str, str]]:
         ("reason", verdict.reason),
         ("n", str(verdict.n)),
         ("n_dropped", str(verdict.n_dropped)),
+        ("n_failed", str(verdict.n_failed)),
+        ("scope", verdict.scope),
+        ("pairs_needed", "" if verdict.pairs_needed is None else str(verdict.pairs_needed)),
     ]
     properties += [(f"verdict/{tier}", status) for tier, status in verdict.tiers.items()]
     for finding in verdict.findings:

@@ -1,13 +1,17 @@
 """The report as Markdown, for a pull request or a wiki; and in short, for the summary of a job."""
 
+import math
 from collections.abc import Iterable, Sequence
 
-from sam_lsac.claims.wording import MARKS, NOTHING, effect, estimate, percent
+from sam_lsac.claims.wording import MARKS, NOTHING, effect, estimate, number, percent
 from sam_lsac.report.caveats import Caveat
 from sam_lsac.report.compare import HEADINGS, NO_CHANGE, Comparison
+from sam_lsac.report.evidence import counts, details
 from sam_lsac.report.legible import legible
 from sam_lsac.report.model import ClaimRow, Report
-from sam_lsac.report.terminal import INTERVALS, arms_note, outside_lines, summary_line
+from sam_lsac.report.tables import TierCell
+from sam_lsac.report.terminal import INTERVALS, arms_note, bounds_text, outside_lines, summary_line
+from sam_lsac.report.variance import variance_name, variance_note
 
 __all__ = ["summary", "to_markdown"]
 
@@ -26,13 +30,20 @@ def to_markdown(report: Report) -> str:
         parts += [_cell(report.notes[topic])] if topic in report.notes else []
     if report.judged:
         reasons = [
-            f"- **{_cell(row.id)}**, {row.verdict.status}: {_cell(row.verdict.reason)}{_expected(row)}"
+            "\n".join(
+                [
+                    f"- **{_cell(row.id)}**, {row.verdict.status}: {_cell(row.verdict.reason)}{_expected(row)}",
+                    *(f"  - {_cell(line)}" for line in details(row.verdict, report.smallest_effects)),
+                ]
+            )
             for row in report.judged
         ]
         parts += ["## Why", "\n".join(reasons)]
     parts += _outside(report)
     if report.tables.arms:
         parts += ["## Arms", _cell(arms_note(report)), _arms(report)]
+    if report.tables.variances:
+        parts += [_cell(variance_note(report.metric)), _variances(report)]
     if report.caveats:
         parts += ["## To keep in mind", "\n".join(map(_box, report.caveats))]
     parts += ["## Environment", _table(("", ""), _environment(report))]
@@ -105,14 +116,24 @@ def _expected(row: ClaimRow) -> str:
 def _arms(report: Report) -> str:
     rows = []
     for row in report.tables.arms:
-        cells = [
-            f"{estimate(cell.deviation, cell.deviation_low, cell.deviation_high)}, d {effect(cell.d)}"
-            if cell.deviation is not None
-            else NOTHING
-            for cell in row.cells
-        ]
+        cells = [_arm_cell(cell) for cell in row.cells]
         rows.append([row.arm, row.solver, percent(row.layer_steps_saved), percent(row.flops_saved), *cells])
     return _table(("arm", "solver", "layer-steps saved", "FLOPs saved", *report.tiers), rows)
+
+
+def _variances(report: Report) -> str:
+    rows = (
+        [row.tier, variance_name(row), str(row.n_mixtures), str(row.n_seeds)]
+        + [number(math.sqrt(one)) for one in (row.mixture, row.seed, row.rest)]
+        for row in report.tables.variances
+    )
+    return _table(("tier", "of", "mixtures", "seeds", "between mixtures", "between seeds", "rest"), rows)
+
+
+def _arm_cell(cell: TierCell) -> str:
+    figures = f"{estimate(cell.deviation, cell.deviation_low, cell.deviation_high)}, d {effect(cell.d)}"
+    missing = counts(cell, runs=True)
+    return f"{figures if cell.deviation is not None else NOTHING}{f' ({missing})' if missing else ''}"
 
 
 def _environment(report: Report) -> list[list[str]]:
@@ -130,10 +151,7 @@ def _environment(report: Report) -> list[list[str]]:
         ["mixtures", ", ".join(f"{count} {tier}" for tier, count in seen.mixtures.items()) or "none"],
         ["noise seeds", ", ".join(map(str, seen.seeds)) or "none"],
         ["runs", str(seen.n_runs)],
-        [
-            "level and share",
-            f"alpha {report.alpha:g} per family; no loss: below {report.theta:g} of the matched rival's deviation",
-        ],
+        ["level and bounds", bounds_text(report)],
         ["made", seen.created],
     ]
 

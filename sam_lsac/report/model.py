@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_args
 
-from sam_lsac.claims import Arm, Book, Claim, Context, Ledger, Verdict, headline
+from sam_lsac.claims import Arm, Book, Claim, Context, Ledger, Status, Verdict, headline
 from sam_lsac.errors import InputError
 from sam_lsac.records import STRICT
 from sam_lsac.report.caveats import Caveat, caveats
@@ -70,7 +70,9 @@ class Contents:
     notes
         What a reader of a topic's claims must know, by heading; shown with the topic's table.
     alpha, theta
-        Level of each family of claims, and the share of its rival's deviation below which an arm does no harm.
+        Level of each family of claims; and "no loss" is a deviation below this share of the matched rival's.
+    smallest_effects
+        Smallest effect of interest, by metric and in its unit.
     tiers
         Of the book.
     reference, reference_solver
@@ -88,6 +90,7 @@ class Contents:
     notes: Mapping[str, str]
     alpha: float
     theta: float
+    smallest_effects: Mapping[str, float]
     tiers: tuple[str, ...]
     reference: str
     reference_solver: str
@@ -113,9 +116,9 @@ class Report(Contents):
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many of these have each status, in the order supported, refuted, inconclusive, not run."""
+        """How many of these have each status, in the order supported, refuted, inconclusive, shown, not run."""
         statuses = [row.verdict.status for row in self.judged]
-        return {name: statuses.count(name) for name in ("supported", "refuted", "inconclusive", "not run")}
+        return {name: statuses.count(name) for name in get_args(Status)}
 
     @property
     def topics(self) -> dict[str, tuple[ClaimRow, ...]]:
@@ -178,6 +181,7 @@ def build_report(
         caveats=caveats(book, judged, context, arms=tables.arms, extras=known),
         alpha=book.settings.alpha,
         theta=book.settings.theta,
+        smallest_effects=dict(book.settings.smallest_effects),
         tiers=book.settings.tiers,
         reference=views.reference,
         reference_solver=book.arms[views.reference].solver,

@@ -6,8 +6,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from sam_lsac.claims import Arm, Book, Context, Ledger
+from sam_lsac.claims import Arm, Book, Claim, Context, Ledger
 from sam_lsac.records import STRICT, Extended
+from sam_lsac.report.variance import VarianceRow, variance_rows
 from sam_lsac.solver import parse_solver
 from sam_lsac.statistics import mean_interval, paired_test
 
@@ -18,13 +19,17 @@ FEWEST = 2  # mixtures of a cell that gets an interval
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TierCell:
-    """One arm on one tier: mean deviation from its baseline with interval, and d_z of the signed loss."""
+    """One arm on one tier: mean deviation from its baseline with interval, and d_z of the signed loss.
+
+    `n` and `n_dropped` count mixtures; `n_failed` counts runs whose own output is silent or not finite.
+    """
 
     __pydantic_config__: ClassVar[Any] = STRICT
 
     tier: str
     n: int
     n_dropped: int
+    n_failed: int = 0
     deviation: Extended | None = None
     deviation_low: Extended | None = None
     deviation_high: Extended | None = None
@@ -104,19 +109,21 @@ class Tables:
     freezing: tuple[Point, ...] = ()
     gate: tuple[Point, ...] = ()
     block_ratios: tuple[BlockRatioRow, ...] = ()
+    variances: tuple[VarianceRow, ...] = ()
 
 
 def summarise(book: Book, ledger: Ledger, context: Context, *, arms: Mapping[str, Arm]) -> Tables:
     """Return the tables of a ledger; `arms` may name more arms than the book, such as those of a grid."""
     reference = book.views.reference
     rows = [_arm(arms[arm], ledger, context, baseline=base, book=book) for arm, base in _compared(book)]
-    present = tuple(row for row in rows if any(cell.n for cell in row.cells))
+    present = tuple(row for row in rows if any(cell.n or cell.n_failed for cell in row.cells))
     return Tables(
         arms=present,
         speakers=tuple(_speakers(ledger, book, arms=[row.arm for row in present if row.baseline == reference])),
         freezing=tuple(_freezing(arms.values(), ledger, book)),
         gate=tuple(_gate(arms.values(), ledger, book)),
         block_ratios=tuple(_block_ratios(book, ledger)),
+        variances=tuple(variance_rows(book, ledger)),
     )
 
 
@@ -132,8 +139,15 @@ def _compared(book: Book) -> Iterable[tuple[str, str]]:
             continue  # a claim without a family makes no test: it only shows
         for arm in (*claim.arms, *claim.rivals):
             if _only_edit(book.arms[arm]) not in drawn:
-                found.setdefault(arm, claim.baselines[0] if arm in claim.rivals else claim.baseline_of(arm))
+                found.setdefault(arm, _baseline_of(claim, arm))
     return found.items()
+
+
+def _baseline_of(claim: Claim, arm: str) -> str:
+    """Return the baseline of an arm, or of a rival, which has that of the arm in its own place."""
+    if arm in claim.rivals and len(claim.baselines) == len(claim.rivals):
+        return claim.baselines[claim.rivals.index(arm)]
+    return claim.baselines[0] if arm in claim.rivals else claim.baseline_of(arm)
 
 
 def _only_edit(arm: Arm) -> str | None:
@@ -158,8 +172,14 @@ def _arm(arm: Arm, ledger: Ledger, context: Context, *, baseline: str, book: Boo
 def _cell(ledger: Ledger, book: Book, *, tier: str, arm: str, baseline: str) -> TierCell:
     settings, metric = book.settings, book.views.metric
     pairs = ledger.losses(metric, arm=arm, baseline=baseline, tier=tier)
+    counted: dict[str, Any] = {
+        "tier": tier,
+        "n": pairs.n,
+        "n_dropped": pairs.n_dropped,
+        "n_failed": _failed(ledger, tier, arm),
+    }
     if pairs.n < FEWEST:
-        return TierCell(tier=tier, n=pairs.n, n_dropped=pairs.n_dropped)
+        return TierCell(**counted)
     magnitudes = ledger.deviations(metric, arm=arm, rival=arm, baseline=baseline, tier=tier).first
     deviation = mean_interval(
         magnitudes,
@@ -170,9 +190,7 @@ def _cell(ledger: Ledger, book: Book, *, tier: str, arm: str, baseline: str) -> 
     )
     test = paired_test(pairs.first, pairs.second, alpha=settings.alpha)
     return TierCell(
-        tier=tier,
-        n=pairs.n,
-        n_dropped=pairs.n_dropped,
+        **counted,
         deviation=deviation.estimate,
         deviation_low=deviation.low,
         deviation_high=deviation.high,
@@ -183,6 +201,11 @@ def _cell(ledger: Ledger, book: Book, *, tier: str, arm: str, baseline: str) -> 
         d_low=test.d_low,
         d_high=test.d_high,
     )
+
+
+def _failed(ledger: Ledger, tier: str, arm: str) -> int:
+    """Count the runs that failed, each once, whatever metrics lack a value for it."""
+    return len({(row.mixture, row.seed) for row in ledger.rows if row.failed and (row.tier, row.arm) == (tier, arm)})
 
 
 def _speakers(ledger: Ledger, book: Book, *, arms: Sequence[str]) -> Iterable[SpeakerRow]:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from sam_lsac.claims import Status
 from sam_lsac.claims.wording import MARKS, NOTHING, effect, estimate, metric_name, percent, unit_of
+from sam_lsac.report.evidence import counts, reach
 from sam_lsac.report.legible import legible
 from sam_lsac.report.model import ClaimRow, Report
 from sam_lsac.report.tables import ArmRow
@@ -20,13 +21,14 @@ COLOURS: dict[Status, str] = {
     "supported": "green",
     "refuted": "red",
     "inconclusive": "yellow",
+    "shown": "cyan",
     "not run": "bright_black",
 }
 NARROWEST = 80  # columns below which nothing is legible
 LONGEST = 110  # characters of a quote or a reason that a cell shows
 GAP = 2
 NAME = 22  # characters of an arm's name
-INTERVALS = "Intervals are of one comparison; verdicts correct for all tests of the claim's family (Bonferroni)."
+INTERVALS = "Intervals are of one comparison; the level of a verdict is shared by the claims of its section."
 
 
 def terminal_text(report: Report, *, width: int = 100, colour: bool = False, reasons: bool = False) -> str:
@@ -71,6 +73,7 @@ def verdict_table(report: Report, *, width: int = 100, colour: bool = False, rea
         parts += [_judged(report, width=width, colour=colour), _wrapped(INTERVALS, width)]
     if reasons:
         parts += [_reason(row, width) for row in report.judged if _is_explained(row)]
+        parts += ["".join(_wrapped(line, width) for line in reach_lines(report))] if report.judged else []
     if outside := outside_lines(report):
         parts.append("".join(_wrapped(line, width) for line in outside))
     return "\n".join(parts)
@@ -81,11 +84,31 @@ def outside_lines(report: Report) -> list[str]:
     return [f"Not in this run, {topic}: {', '.join(ids)}." for topic, ids in report.outside.items()]
 
 
+def reach_lines(report: Report) -> list[str]:
+    """Return what the verdicts cover and what their figures lack, a line for all claims that share it."""
+    found: dict[str, list[str]] = {}
+    for row in report.judged:
+        if words := reach(row.verdict):
+            found.setdefault(words, []).append(row.id)
+    return [f"{', '.join(ids)}: {words}." for words, ids in found.items()]
+
+
 def arms_note(report: Report) -> str:
     """Return what the figures of the table of arms are."""
     return (
         f"Saved against {report.reference} ({report.reference_solver}); mean |{metric_name(report.metric)} deviation| "
         "from the same solver without the edit, with d_z of the signed loss."
+    )
+
+
+def bounds_text(report: Report) -> str:
+    """Return the level and the bounds that verdicts were made with."""
+    metric = report.metric
+    least = report.smallest_effects.get(metric.split("/")[0])
+    smallest = f"; smallest effect of {metric_name(metric)} {least:g} {unit_of(metric)}".rstrip()
+    return (
+        f"alpha {report.alpha:g} per family; no loss: a deviation below {report.theta:g} of the matched rival's"
+        f"{'' if least is None else smallest}"
     )
 
 
@@ -176,7 +199,8 @@ def _arm_cells(row: ArmRow, reference_solver: str) -> list[str]:
     name = row.arm if len(row.arm) <= NAME else f"{row.arm[: NAME - 1]}…"  # on one line, or it could pass for another
     for cell in row.cells:
         words = estimate(cell.deviation, cell.deviation_low, cell.deviation_high)
-        cells.append(f"{words}\nd {effect(cell.d)}" if cell.deviation is not None else NOTHING)
+        lines = [words, f"d {effect(cell.d)}"] if cell.deviation is not None else [NOTHING]
+        cells.append("\n".join([*lines, counts(cell, runs=True)]).rstrip())
     solver = "" if row.solver == reference_solver else f"\n  {row.solver}"
     return [
         f"{name}{solver}",

@@ -69,7 +69,8 @@ class _Example:
     @property
     def variants(self) -> tuple[RunSpec, ...]:
         """The runs without what names the example; equal for examples that can share a batch."""
-        blank: dict[str, Any] = {"mixture": "", "tier": "", "group": "", "mixture_digest": "", "seed": 0}
+        names = ("mixture", "tier", "group", "residual_group", "mixture_digest")
+        blank: dict[str, Any] = dict.fromkeys(names, "") | {"seed": 0}
         return tuple(
             replace(spec, **blank, references=tuple((arm, "") for arm, _ in spec.references)) for spec in self.specs
         )

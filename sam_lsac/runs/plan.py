@@ -28,7 +28,7 @@ from sam_lsac.separate import check_seed
 __all__ = ["Plan", "RunSpec", "plan"]
 
 #: Fields of a run that name it and decide nothing.
-_LABELS = frozenset({"mixture", "tier", "group"})
+_LABELS = frozenset({"mixture", "tier", "group", "residual_group"})
 _ANEW = "make the plan anew with plan(...)"
 
 
@@ -64,6 +64,8 @@ class RunSpec:
         Arms, full solves, that the output is compared with: name and key of the run each.
     versions
         Of what else decides, such as a library that an edit uses: name and version each, by name.
+    residual_group
+        The residual's speaker or label; no part of the key, and empty where it is not known.
     """
 
     __pydantic_config__: ClassVar[Any] = STRICT
@@ -85,6 +87,7 @@ class RunSpec:
     code: str
     references: tuple[tuple[str, str], ...] = ()
     versions: tuple[tuple[str, str], ...] = ()
+    residual_group: str = ""
 
     @property
     def key(self) -> str:
@@ -240,6 +243,7 @@ def _describe(mixture: Mixture) -> dict[str, Any]:
         "mixture": mixture.id,
         "tier": mixture.tier,
         "group": mixture.group,
+        "residual_group": mixture.residual_group,
         "mixture_digest": mixture.digest,
     }
 
