@@ -29,6 +29,7 @@ from sam_lsac.separate import decode
 from sam_lsac.solver import Euler, Fitted, parse_solver
 from sam_lsac.solver.base import GridSolver
 from sam_lsac.solver.fitting import Fit, Fitter
+from sam_lsac.whole_files import write_whole
 
 __all__ = ["Expected", "Found", "load_schedule", "tune"]
 
@@ -162,7 +163,7 @@ class Found:
                 *(f"{key} = {_toml(value)}" for key, value in table.items() if value is not None),
             ]
         try:
-            Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+            write_whole(Path(path), "\n".join(lines) + "\n")
         except OSError as error:
             raise InputError(f"{path} cannot be written ({error.strerror}); name another file.") from error
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from math import nan
@@ -46,7 +46,7 @@ class Progress:
     runs
         How many.
     computed
-        False where no computation could give anything: they take no time, and say nothing of the rest.
+        False where no computation could give anything, or another process did: they say nothing of the rest's time.
     """
 
     arm: str
@@ -109,7 +109,7 @@ def execute(
     Returns
     -------
     int
-        Runs computed.
+        Runs that are there now and were missing. Processes that share a store share the work, a batch at a time.
 
     Raises
     ------
@@ -130,20 +130,46 @@ def execute(
     arms = _arms_of(plan)
     environment = _environment(model)
 
+    def report(counts: Mapping[str, int], *, computed: bool) -> None:
+        for arm, count in counts.items():
+            if progress is not None:
+                progress(Progress(arm=arm, runs=count, computed=computed))
+
     def keep_results(results: Sequence[RunResult]) -> None:
         store.put([replace(one, environment=environment) for one in results])
-        for arm, count in Counter(arms[one.spec.key] for one in results).items():
-            if progress is not None:
-                progress(Progress(arm=arm, runs=count, computed=results[0].noise_digest is not None))
+        report(Counter(arms[one.spec.key] for one in results), computed=results[0].noise_digest is not None)
 
-    examples, skipped = _examples(missing, model, mixtures)
-    if skipped:
-        keep_results(skipped)
-    for chunk in _chunks(examples, batch_size):
+    def compute_chunk(chunk: Sequence[_Example]) -> None:
         batch = Batch(model, [one.mixture for one in chunk], [one.seed for one in chunk])
         for position, computed in _compute_variants(batch, chunk[0].variants):
             keep_results(_results(chunk, position, computed=computed, keep=keep))
+
+    left: Sequence[RunSpec] = missing
+    while left:
+        examples, skipped = _examples(left, model, mixtures)
+        if skipped:
+            keep_results(skipped)
+        ours = {one.spec.key for one in skipped} | _take_turns(store, _chunks(examples, batch_size), compute_chunk)
+        before, left = left, [spec for spec in store.missing(plan) if spec.key not in ours]
+        theirs = {spec.key for spec in before} - ours - {spec.key for spec in left}
+        report(Counter(arms[key] for key in theirs), computed=False)
+        if left:
+            store.await_others([spec.key for spec in left])
     return len(missing)
+
+
+def _take_turns(
+    store: Store, chunks: Iterable[Sequence[_Example]], compute_chunk: Callable[[Sequence[_Example]], None]
+) -> set[str]:
+    """Compute the batches that no other process is at work on, and return the keys of their runs."""
+    ours: set[str] = set()
+    for chunk in chunks:
+        keys = {spec.key for one in chunk for spec in one.specs}
+        with store.lease(keys) as is_ours:
+            if is_ours:
+                compute_chunk(chunk)
+                ours |= keys
+    return ours
 
 
 def _arms_of(plan: Plan) -> dict[str, str]:
