@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,14 +14,15 @@ from numpy.typing import NDArray
 
 from sam_lsac.costs import count_flops
 from sam_lsac.errors import InputError
-from sam_lsac.interventions import Edit
+from sam_lsac.interventions import Edit, edits_of
 from sam_lsac.mixtures.sound_file import open_sound
 from sam_lsac.model import SAMAudio
-from sam_lsac.separate import SILENCE_RMS, Span
-from sam_lsac.solver import Euler, Fitted, Solver
+from sam_lsac.separate import SILENCE_RMS, Span, check_request, check_seed
+from sam_lsac.solver import Fitted, Solver, solver_of
+from sam_lsac.whole_files import remove_abandoned, whole_files
 from sam_lsac.windows import separate_windows, windows_of
 
-__all__ = ["CHANNELS", "FileSeparation", "separate_file"]
+__all__ = ["CHANNELS", "FileSeparation", "check_files", "separate_file"]
 
 #: What becomes of several channels: each is separated by itself, or their mean is.
 CHANNELS = ("each", "mix")
@@ -79,8 +78,8 @@ def separate_file(
     *,
     prompt: str,
     spans: Sequence[Span] | None = None,
-    solver: Solver | None = None,
-    edits: Sequence[Edit] = (),
+    solver: Solver | str | None = None,
+    edits: Iterable[Edit] | None = None,
     seed: int = 0,
     channels: str = "each",
     window_s: float,
@@ -125,13 +124,12 @@ def separate_file(
     """
     if channels not in CHANNELS:
         raise InputError(f"channels = {channels!r} is unknown; it is one of {', '.join(CHANNELS)}.")
-    solver = solver or Euler(16)
-    outputs = [folder / f"{path.stem}.{name}.wav" for name in ("target", "residual")]
-    for output in outputs:
-        if output.exists() and not overwrite:
-            raise InputError(f"{output} is already there; name another folder, or allow to overwrite it.")
+    solver, edits = solver_of(solver), edits_of(edits)
+    check_seed(seed)
+    outputs = check_files(path, folder, overwrite=overwrite)
     with _opened(path) as file:
         rate, selected = file.samplerate, [None] if channels == "mix" else list(range(file.channels))
+        check_request(prompt, spans, duration_s=file.frames / rate)
     n_samples, n_channels = _checked_length(path, selected), len(selected)
     if n_samples * n_channels * _BYTES > _LARGEST_WAV:
         raise InputError(f"{path} is longer than a WAV file can hold ({_LARGEST_WAV} bytes); cut it into parts.")
@@ -181,6 +179,28 @@ def separate_file(
     )
 
 
+def check_files(path: Path, folder: Path, *, overwrite: bool = False) -> tuple[Path, Path]:
+    """Look at a file and at where its parts go, before anything is loaded, and return the names of the parts.
+
+    Parameters
+    ----------
+    path, folder, overwrite
+        As for `separate_file`.
+
+    Raises
+    ------
+    InputError
+        If the file does not open as audio, or an output is already there.
+    """
+    with _opened(path):
+        pass
+    outputs = (folder / f"{path.stem}.target.wav", folder / f"{path.stem}.residual.wav")
+    for output in outputs:
+        if output.exists() and not overwrite:
+            raise InputError(f"{output} is already there; name another folder, or allow to overwrite it.")
+    return outputs
+
+
 def _opened(path: Path) -> contextlib.AbstractContextManager[soundfile.SoundFile]:
     return open_sound(path, remedy="correct the path, or convert it to WAV or FLAC.")
 
@@ -202,6 +222,12 @@ def _checked_length(path: Path, selected: Sequence[int | None]) -> int:
                 raise InputError(f"{path} holds NaN or infinite samples; repair them or cut them out.")
             sounds = sounds or bool(block.std() >= SILENCE_RMS)
             n_samples += block.size
+        with _opened(path) as file:
+            if n_samples < file.frames:
+                raise InputError(
+                    f"{path} is cut short: {n_samples} of {file.frames} samples are there; replace the file, or decode "
+                    "what is there into a new one."
+                )
     if not sounds:
         raise InputError(
             f"{path} is silent or empty; there is nothing to separate. Give one in which something sounds."
@@ -213,27 +239,21 @@ def _checked_length(path: Path, selected: Sequence[int | None]) -> int:
 def _complete_files(
     outputs: Sequence[Path], sample_rate: int, n_channels: int
 ) -> Iterator[tuple[soundfile.SoundFile, ...]]:
-    """Files that take their names when all are written, in the folder where they belong."""
+    """Files that take their names when all are written, in the folder where they belong; else nothing is left."""
     folder = outputs[0].parent
+    made = [home for home in (folder, *folder.parents) if not home.exists()]
+    form = {"samplerate": sample_rate, "channels": n_channels, "subtype": "FLOAT", "format": "WAV"}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder} cannot be made ({error}); name another folder.") from error
-    with contextlib.ExitStack() as stack:
-        partial: list[Path] = []
-        files = []
-        for output in outputs:
-            handle, name = tempfile.mkstemp(prefix=f".{output.name}-", suffix=".wav", dir=folder)
-            os.close(handle)
-            partial.append(Path(name))
-            stack.callback(Path(name).unlink, missing_ok=True)
-            files.append(
-                stack.enter_context(
-                    soundfile.SoundFile(name, "w", samplerate=sample_rate, channels=n_channels, subtype="FLOAT")
-                )
-            )
-        yield tuple(files)
-        for file, complete, output in zip(files, partial, outputs, strict=True):
-            file.close()
-            complete.chmod(0o644)
-            complete.replace(output)
+        remove_abandoned(folder)
+        with whole_files(*outputs) as hidden, contextlib.ExitStack() as stack:
+            yield tuple(stack.enter_context(soundfile.SoundFile(path, "w", **form)) for path in hidden)
+    except BaseException as error:
+        for home in made:
+            with contextlib.suppress(OSError):  # not empty: somebody else's
+                home.rmdir()
+        if isinstance(error, soundfile.SoundFileError | OSError):
+            raise InputError(
+                f"{folder} cannot be written to ({error}); free some space there, or name another folder."
+            ) from error
+        raise

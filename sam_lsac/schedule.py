@@ -20,6 +20,7 @@ from sam_lsac.model.digest import checkpoint_digest
 from sam_lsac.records import STRICT, read
 from sam_lsac.solver import Fitted, parse_solver
 from sam_lsac.solver.base import GridSolver
+from sam_lsac.whole_files import write_whole
 
 __all__ = ["Expected", "Found", "Provenance", "find_schedule", "load_schedule"]
 
@@ -155,7 +156,7 @@ class Found:
                 *(f"{key} = {_toml(value)}" for key, value in table.items() if value is not None),
             ]
         try:
-            Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+            write_whole(Path(path), "\n".join(lines) + "\n")
         except OSError as error:
             raise InputError(f"{path} cannot be written ({error.strerror}); name another file.") from error
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,16 +18,18 @@ from torch import Tensor
 
 from sam_lsac.errors import InputError, ModelError
 from sam_lsac.finite import StepWatch, check_decoded, check_given
-from sam_lsac.interventions import Attachment, Edit, attach
+from sam_lsac.interventions import Attachment, Edit, attach, edits_of
 from sam_lsac.mixtures.audio import resample
+from sam_lsac.mixtures.mixture import is_prompt
 from sam_lsac.model import Conditions, SAMAudio
 from sam_lsac.model.velocity import PreparedVelocity
-from sam_lsac.solver import Euler, Solver, SolverState
+from sam_lsac.solver import Solver, SolverState, solver_of
 
 __all__ = ["Separation", "Span", "check_request", "decode", "draw_noise", "request_digest", "separate", "solve_batch"]
 
 SHORTEST_S = 0.1
 LOWEST_RATE_HZ = 1000  # below it, what was given is most likely in kilohertz
+LOUDEST = float(np.finfo(np.float32).max)  # of what the model can be given at all
 SILENCE_RMS = 1e-8  # of full scale; the metrics' own threshold
 
 Span = tuple[str, float, float]
@@ -56,10 +59,10 @@ def separate(
     sample_rate: int,
     prompt: str,
     spans: Sequence[Span] | None = None,
-    solver: Solver | None = None,
-    edits: Sequence[Edit] = (),
+    solver: Solver | str | None = None,
+    edits: Iterable[Edit] | None = None,
     seed: int = 0,
-    noise: Tensor | None = None,
+    noise: Tensor | NDArray[np.floating[Any]] | None = None,
     on_step: Callable[[int, SolverState], None] | None = None,
 ) -> Separation:
     """Separate a wave into what a prompt names and the rest.
@@ -77,14 +80,14 @@ def separate(
     spans
         ("+", start, end) in seconds where the target is active, ("-", start, end) where it is not.
     solver
-        ``Euler(16)`` where None.
+        ``Euler(16)`` where None; its text, such as "midpoint:16", does too.
     edits
         Interventions and caches, attached for this solve.
     seed
         Of the noise, with the wave and the prompt (`request_digest`), and of the watermark's message where the codec
         writes one. A run of a mixture with this seed starts from the same noise.
     noise
-        State at t = 0, [T, 2 C], in place of that.
+        State at t = 0, [T, 2 C], in place of that; computed with in 32 bits, whatever its type.
     on_step
         Called after each solver step with its number, from 1, and the state.
 
@@ -95,7 +98,7 @@ def separate(
     ModelError
         If the model is not sam_lsac's own class, or a state or the output is not finite.
     EditError
-        If an edit does not fit the model or the solver, or had no effect.
+        If an edit does not fit the model or the solver, or had no effect; if another thread is solving with this model.
 
     Examples
     --------
@@ -109,15 +112,16 @@ def separate(
     sample_rate = _checked_rate(sample_rate)
     samples = _checked_wave(wave, sample_rate)
     check_request(prompt, spans, duration_s=samples.size / sample_rate)
-    check_seed(seed)
+    solver, edits, seed = solver_of(solver), edits_of(edits), check_seed(seed)
+    start = None if noise is None else _checked_noise(noise)
     at_model_rate = torch.from_numpy(resample(samples, sample_rate, model.sample_rate).astype(np.float32))
     with torch.inference_mode():
         conditions = model.conditions(at_model_rate[None].to(model.proj.weight.device), [prompt], [spans])
         _, n_frames, width = conditions.audio_features.shape
-        if noise is None:
+        if start is None:
             asked = request_digest(samples, sample_rate=sample_rate, prompt=prompt)
-            noise = draw_noise((n_frames, width), seed, mixture=asked)
-        latents = solve_batch(model, conditions, noise[None], solver=solver or Euler(16), edits=edits, on_step=on_step)
+            start = draw_noise((n_frames, width), seed, mixture=asked)
+        latents = solve_batch(model, conditions, start[None], solver=solver, edits=edits, on_step=on_step)
         target, residual = decode(model, latents, seeds=[seed])
     waves = (_at_rate(one[0], model.sample_rate, sample_rate, samples.size) for one in (target, residual))
     return Separation(target=next(waves), residual=next(waves), sample_rate=sample_rate)
@@ -232,8 +236,7 @@ def draw_noise(shape: tuple[int, ...], seed: int, *, mixture: str = "") -> Tenso
     InputError
         If the seed is not a whole number from 0 to 2 ** 63 - 1.
     """
-    check_seed(seed)
-    digest = hashlib.sha256(json.dumps([int(seed), mixture]).encode("ascii")).digest()
+    digest = hashlib.sha256(json.dumps([check_seed(seed), mixture]).encode("ascii")).digest()
     stream = np.random.Generator(np.random.PCG64(np.frombuffer(digest, dtype="<u4")))
     return torch.from_numpy(stream.standard_normal(shape, dtype=np.float32))
 
@@ -275,8 +278,7 @@ def decode(model: SAMAudio, latents: Tensor, *, seeds: Sequence[int]) -> tuple[T
 
 def _draw_messages(n_bits: int, seed: int) -> Tensor:
     """The messages of target and residual, [2, n_bits], of a stream that is not the noise's."""
-    check_seed(seed)
-    generator = torch.Generator().manual_seed(seed ^ 0x5EA1)
+    generator = torch.Generator().manual_seed(check_seed(seed) ^ 0x5EA1)
     return torch.randint(2, (2, n_bits), generator=generator).float()
 
 
@@ -297,7 +299,13 @@ def _checked_rate(sample_rate: int) -> int:
 
 
 def _checked_wave(wave: ArrayLike | Tensor, sample_rate: int) -> NDArray[np.float64]:
-    given = wave.detach().cpu().numpy() if isinstance(wave, Tensor) else np.asarray(wave)
+    try:
+        if isinstance(wave, Tensor):
+            given = (wave.double() if wave.is_floating_point() else wave).detach().cpu().numpy()
+        else:
+            given = np.asarray(wave)
+    except (TypeError, ValueError, RuntimeError) as error:  # sparse, ragged, of a type that NumPy does not have
+        raise InputError(f"The wave cannot be read as an array ({error}); give one channel of numbers, [N].") from error
     if given.ndim != 1:
         raise InputError(
             f"The wave must be one channel, [N], but has the shape {list(given.shape)}; select a channel or average "
@@ -315,17 +323,33 @@ def _checked_wave(wave: ArrayLike | Tensor, sample_rate: int) -> NDArray[np.floa
         )
     if not np.isfinite(samples).all():
         raise InputError("The wave holds NaN or infinite samples; repair them or cut them out.")
+    if np.abs(samples).max() > LOUDEST:
+        raise InputError("The wave is far too loud: full scale is 1; divide the samples by their largest magnitude.")
     if samples.std() < SILENCE_RMS:
         raise InputError("The wave is silent; there is nothing to separate. Give one in which something sounds.")
     return samples
 
 
+def _checked_noise(noise: Tensor | NDArray[np.floating[Any]]) -> Tensor:
+    if isinstance(noise, np.ndarray) and noise.dtype.kind == "f":
+        noise = torch.from_numpy(noise.astype(np.float32))
+    if not isinstance(noise, Tensor) or not noise.is_floating_point() or noise.layout != torch.strided:
+        raise InputError(
+            f"noise is a {getattr(noise, 'dtype', type(noise).__name__)}, and must be a dense floating-point tensor or "
+            "array; give one as draw_noise does."
+        )
+    return noise.detach().float()
+
+
 def check_request(prompt: str, spans: Sequence[Span] | None, *, duration_s: float) -> None:
     """Raise InputError where the prompt names nothing or a span does not lie within the wave."""
-    if not isinstance(prompt, str) or not prompt.strip():
+    if not is_prompt(prompt):
         raise InputError(
-            f"The prompt {prompt!r} names nothing; give a lower-case noun and verb, such as 'man speaking'."
+            f"The prompt {prompt!r:.80} names nothing, or holds what is no letter; give a lower-case noun and verb, "
+            "such as 'man speaking'."
         )
+    if spans is not None and not isinstance(spans, Sequence):
+        raise InputError(f'spans = {spans!r:.80} is no list; give one such as [("+", 0.5, 1.2)].')
     for span in spans or ():
         try:
             sign, start_s, end_s = span
@@ -339,7 +363,8 @@ def check_request(prompt: str, spans: Sequence[Span] | None, *, duration_s: floa
             )
 
 
-def check_seed(seed: int) -> None:
-    """Raise InputError where a seed is not a whole number from 0 to 2 ** 63 - 1."""
+def check_seed(seed: int | np.integer[Any]) -> int:
+    """Return a seed as Python's own number; InputError where it is no whole number from 0 to 2 ** 63 - 1."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
         raise InputError(f"A seed is a whole number from 0 to 2 ** 63 - 1, not {seed!r}; give one such as 0.")
+    return int(seed)

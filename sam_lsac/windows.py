@@ -7,6 +7,7 @@ they overlap, so that they agree there as far as the model lets them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from sam_lsac.errors import InputError
-from sam_lsac.interventions import Edit
+from sam_lsac.interventions import Edit, edits_of
 from sam_lsac.model import SAMAudio
-from sam_lsac.separate import SILENCE_RMS, Separation, Span, check_request, draw_noise, separate
-from sam_lsac.solver import Solver, SolverState
+from sam_lsac.separate import SILENCE_RMS, Separation, Span, check_request, check_seed, draw_noise, separate
+from sam_lsac.solver import Solver, SolverState, solver_of
 
 __all__ = ["Window", "plan_windows", "separate_windows", "windows_of"]
 
@@ -75,6 +76,9 @@ def windows_of(
     model: SAMAudio, *, n_samples: int, sample_rate: int, window_s: float, overlap_s: float
 ) -> tuple[Window, ...]:
     """The windows of `separate_windows`, in samples at the model's rate; arguments and errors are the same."""
+    for name, value_s in (("window_s", window_s), ("overlap_s", overlap_s)):
+        if not 0 < value_s < math.inf:
+            raise InputError(f"{name} = {value_s} is no length; give seconds above 0, such as windows of 30 and 3.")
     rate = model.sample_rate
     n_at_rate = -(-n_samples * rate // sample_rate)  # up, so that the way back gives no sample too few
     length, overlap = round(window_s * rate), round(overlap_s * rate)
@@ -89,8 +93,8 @@ def separate_windows(
     sample_rate: int,
     prompt: str,
     spans: Sequence[Span] | None = None,
-    solver: Solver | None = None,
-    edits: Sequence[Edit] = (),
+    solver: Solver | str | None = None,
+    edits: Iterable[Edit] | None = None,
     seed: int = 0,
     window_s: float,
     overlap_s: float,
@@ -129,6 +133,7 @@ def separate_windows(
         As `separate` does.
     """
     check_request(prompt, spans, duration_s=n_samples / sample_rate)
+    solver, edits, seed = solver_of(solver), edits_of(edits), check_seed(seed)
     rate, hop = model.sample_rate, model.audio_codec.hop_length
     plan = windows_of(model, n_samples=n_samples, sample_rate=sample_rate, window_s=window_s, overlap_s=overlap_s)
     common: dict[str, Any] = {"prompt": prompt, "solver": solver, "edits": edits, "seed": seed, "on_step": on_step}
@@ -208,6 +213,7 @@ def _cut(blocks: Iterable[Wave], plan: Sequence[Window]) -> Iterator[Wave]:
 
 def _joined(waves: Iterable[Wave], plan: Sequence[Window], *, overlap: int) -> Iterator[Wave]:
     """The windows' waves [N', 2], cross-faded over the last ``overlap`` samples of each but the last."""
+    overlap = overlap if len(plan) > 1 else 0  # of a single window it may be anything
     rise = np.sin(np.pi / 2 * (np.arange(overlap) + 0.5) / max(1, overlap))[:, None] ** 2
     tail = np.zeros((0, 2))
     for index, (window, wave) in enumerate(zip(plan, waves, strict=True)):

@@ -12,6 +12,9 @@ import soundfile
 from sam_lsac import files, windows
 from sam_lsac.__main__ import main
 from sam_lsac.caching import LSAC
+from sam_lsac.commands import calibrate as calibrating
+from sam_lsac.commands import separate as separating
+from sam_lsac.commands import tune as tuning
 from sam_lsac.costs import count_flops
 from sam_lsac.errors import CacheError
 from sam_lsac.mixtures.audio import resample
@@ -165,21 +168,73 @@ class TestErrors:
             (["--span", "*", "0", "0.2"], r"must be .* correct it or leave it out"),
             (["--span", "+", "0", "x"], r"such as --span \+ 0.5 1.2"),
             (["--span", "+", "0.2", "0.9"], r"the end of the wave"),
-            (["--seed", "-1"], r"give one such as 0"),
+            (["--span", "+", "nan", "0.2"], r"correct it or leave it out"),
+            (["--seed", "-1"], r"such as 0"),
+            (["--seed", str(2**63)], r"from 0 to 2 \*\* 63 - 1"),
+            (["--seed", "9" * 5000], r"from 0 to 2 \*\* 63 - 1"),
             (["--cache-mb", "5"], r"name a level of --lsac too"),
-            (["--lsac", "safe", "--cache-mb", "0"], r"leaves room for nothing"),
+            (["--lsac", "safe", "--cache-mb", "0"], r"megabytes above 0"),
+            (["--lsac", "safe", "--cache-mb", "inf"], r"megabytes above 0"),
+            (["--lsac", "safe", "--cache-mb", "nan"], r"megabytes above 0"),
             (["--lsac", "safe", "--cache-mb", "0.0001"], r"or raise max_bytes"),
             (["--lsac", "safe", "--solver", "euler:1"], r"use more steps"),
-            (["--window", "0"], r"use longer windows"),
+            (["--lsac", "reckless"], r"choose from"),
+            (["--window", "0"], r"seconds above 0"),
+            (["--window", "inf"], r"seconds above 0"),
+            (["--window", "nan"], r"seconds above 0"),
+            (["--window", "1e-9"], r"use longer windows"),
+            (["--overlap", "-1"], r"seconds above 0"),
             (["--overlap", "5", "--window", "6"], r"at most half of a window"),
+            (["--device", "meta"], r"use cpu, or cuda with CUDA"),
+            (["--device", ""], r"use cpu, or cuda with CUDA"),
+            (["--schedule", "a\0b"], r"give a path"),
+            (["--prompt", "dog\udc80"], r"give a lower-case noun and verb"),
+            (["--no-such-option"], r"--help says more"),
+            (["--out", "/proc/no-such"], r"cannot be written .*; name another folder"),
+            (["--out", "a\0b"], r"give a path"),
+            (["--out", "x" * 5000], r"File name too long"),
         ],
+        ids=lambda value: (
+            " ".join(value)[:30].encode("ascii", "replace").decode().replace("\0", "0")
+            if isinstance(value, list)
+            else ""
+        ),
     )
     def test_options_that_cannot_work_leave_nothing_behind(self, command, recording, tmp_path, options, match):
-        code, out, err = command(recording(), *options)
+        path, before = recording(), sorted(tmp_path.rglob("*"))
+        code, out, err = command(path, *options)
         assert (code, out) == (2, "")
         assert re.search(match, err)
-        assert err.strip().splitlines()[-1].startswith("sam_lsac separate: ")
-        assert not list((tmp_path / "out").glob("*")) if (tmp_path / "out").exists() else True
+        (line,) = err.splitlines()
+        assert line.startswith("sam_lsac: " if "--no-such-option" in options else "sam_lsac separate: ")
+        assert len(line) < 500
+        assert sorted(tmp_path.rglob("*")) == [path] == before
+
+    @pytest.mark.parametrize("arguments", [[], ["no-such-command"], ["separate"], ["store"], ["report", "--compare"]])
+    def test_a_command_line_that_cannot_be_read_is_one_line(self, capsys, arguments):
+        assert main(arguments) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("sam_lsac")
+        assert line.endswith("--help says more.")
+
+    @pytest.mark.parametrize("window", ["1e9", "1e300"])
+    def test_a_window_beyond_all_files_takes_the_memory_of_the_file(self, command, recording, tmp_path, window):
+        path = recording()
+        assert command(path, "--solver", "euler:1")[0] == 0
+        whole = written(tmp_path / "out")[0][0]
+        assert command(path, "--solver", "euler:1", "--window", window, "--overwrite")[0] == 0
+        np.testing.assert_array_equal(written(tmp_path / "out")[0][0], whole)
+
+    def test_the_file_is_looked_at_before_a_model_is_loaded(self, command, tmp_path, monkeypatch):
+        monkeypatch.setattr(separating, "load_model", lambda *_, **__: pytest.fail("a model was loaded"))
+        (tmp_path / "bad.wav").write_bytes(b"no audio")
+        for path, words in ((tmp_path / "bad.wav", "does not decode"), (tmp_path / "none.wav", "is missing")):
+            code, _, err = command(path)
+            assert (code, words in err) == (2, True)
+
+    def test_escape_codes_of_a_name_do_not_reach_the_terminal(self, command, tmp_path):
+        code, _, err = command(tmp_path / "\x1b[2J\x07.wav")
+        assert (code, err.isprintable() or err[:-1].isprintable()) == (2, True)
 
     def test_an_empty_prompt(self, command, recording):
         assert command(recording(), prompt=" ")[0] == 2
@@ -214,7 +269,7 @@ class TestErrors:
     def test_a_folder_that_cannot_be_made(self, command, recording, tmp_path):
         (tmp_path / "out").write_text("a file")
         code, _, err = command(recording(), "--solver", "euler:1")
-        assert (code, "name another folder" in err) == (2, True)
+        assert (code, "is a file; name a folder" in err) == (2, True)
 
     def test_outputs_that_are_there_are_kept(self, command, recording, tmp_path):
         path = recording()
@@ -277,9 +332,44 @@ class TestCalibrate:
         assert all(found["rates"][layer] >= highest for layer in found["fast"])
         assert (len(found["entropy"]), len(found["entropy"][0]), found["n_mixtures"]) == (n_layers, 16, 3)
 
-    def test_a_folder_that_is_not_there(self, tmp_path, capsys):
-        assert main(["calibrate", "--out", str(tmp_path / "none" / "classes.json")]) == 2
-        assert "make it, or name another" in capsys.readouterr().err
+    @pytest.mark.parametrize("command", ["calibrate", "tune"])
+    @pytest.mark.parametrize(
+        ("out", "match"),
+        [
+            ("none/file", "make it, or name another"),
+            ("", "name a file in it"),
+            ("file/below", "cannot be written"),
+            ("/proc/no-such", "cannot be written"),
+            ("a\0b", "give a path"),
+        ],
+    )
+    def test_where_nothing_can_be_written_nothing_is_computed(self, tmp_path, capsys, monkeypatch, command, out, match):
+        for module in (calibrating, tuning):
+            monkeypatch.setattr(module, "load_model", lambda *_, **__: pytest.fail("a model was loaded"))
+        (tmp_path / "file").touch()
+        assert main([command, "--out", f"{tmp_path}/{out}" if not out.startswith("/") else out]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert match in line
+        assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+    @pytest.mark.parametrize(
+        ("options", "match"),
+        [
+            (["--mixtures-per-tier", "0"], "at least 1"),
+            (["--mixtures-per-tier", "9" * 5000], "at least 1"),
+            (["--saved", "nan"], "below 1"),
+            (["--saved", "1"], "below 1"),
+            (["--most-fits", "0"], "at least 1"),
+            (["--seed", str(2**63)], "2 ** 63 - 1"),
+            (["--reference", "euler:1000000000"], "too many"),
+            (["--device", "xla"], "use cpu"),
+        ],
+    )
+    def test_figures_that_cannot_be(self, tmp_path, capsys, options, match):
+        assert main(["tune", "--out", str(tmp_path / "out.toml"), *options]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert match in line
+        assert not list(tmp_path.iterdir())
 
 
 def test_the_rate_of_the_model_does_not_show_in_the_file(command, recording, tmp_path, checkpoint):

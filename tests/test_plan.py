@@ -260,18 +260,18 @@ class TestDigests:
 
     @pytest.mark.parametrize(
         "part",
-        ["separate.py", "metrics/snr.py", "runs/compute.py", "runs/execute.py", "runs/arms.py", "mixtures/audio.py"],
+        ["separate.py", "metrics/snr.py", "runs/compute.py", "runs/chunk.py", "runs/arms.py", "mixtures/audio.py"],
     )
     def test_and_what_composes_them(self, tmp_path, monkeypatch, part):
         self.check(tmp_path, monkeypatch, part, same=False)
 
-    @pytest.mark.parametrize("part", ["errors.py", "claims/judge.py", "runs/sqlite.py", "caching/lsac.py"])
+    @pytest.mark.parametrize("part", ["errors.py", "claims/judge.py", "runs/sqlite.py", "runs/execute.py", "caching/lsac.py"])
     def test_and_nothing_else(self, tmp_path, monkeypatch, part):
         self.check(tmp_path, monkeypatch, part, same=True)
 
     def test_all_that_computing_imports_is_in_it_but_for_what_decides_nothing(self):
         listed = {file.relative_to(PACKAGE).as_posix() for part in NUMERICAL for file in files_of(PACKAGE / part)}
-        imported = imported_by("runs/compute.py", "runs/execute.py") - listed
+        imported = imported_by("runs/chunk.py") - listed
         caches = {part for part in imported if part.startswith("caching/")}  # each is in the key of its own runs
         assert imported - caches == set(DECIDES_NOTHING)
         assert listed & set(DECIDES_NOTHING) == set()

@@ -19,10 +19,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sam_lsac import whole_files
 from sam_lsac.errors import PlanError, StoreError
 from sam_lsac.metrics import Score
-from sam_lsac.runs import Plan, ReadOnlyStore, RunResult, RunSpec, SQLiteStore, open_store, side_files
-from sam_lsac.runs import sqlite as sqlite_module
+from sam_lsac.runs import Plan, ReadOnlyStore, RunResult, RunSpec, SQLiteStore, database, open_store
 from tests.test_plan import SPEC
 
 
@@ -188,7 +188,7 @@ class TestSideFiles:
         def fail(*_):
             raise error
 
-        monkeypatch.setattr(side_files.os, "fsync", fail)
+        monkeypatch.setattr(whole_files.os, "fsync", fail)
         with pytest.raises(seen):
             store.put([result(0, arrays={"target": np.arange(100.0)})])
         monkeypatch.undo()
@@ -201,7 +201,7 @@ class TestSideFiles:
         child = os.fork()
         if child == 0:
             with open_store(path) as store:
-                side_files.os.fsync = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+                whole_files.os.fsync = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
                 store.put([result(0, arrays={"target": np.arange(100.0)})])
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
@@ -216,12 +216,12 @@ class TestSideFiles:
     def test_a_file_that_another_process_is_writing_is_left_alone(self, store, path):
         store.put([result(0, arrays={"target": np.arange(3.0)})])
         folder = path.with_name("runs.sqlite.files")
-        digest = "0" * 64
+        token = "0" * 16
         dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True)
         here, pid = platform.node(), int(dead.stdout)
-        ours = folder / f".{digest}.{here}-{os.getpid()}-1.tmp"
-        theirs = folder / f".{digest}.another-machine-{pid}-1.tmp"
-        gone = folder / f".{digest}.{here}-{pid}-1.tmp"
+        ours = folder / f".sam_lsac.{token}.{here}-{os.getpid()}.tmp"
+        theirs = folder / f".sam_lsac.{token}.another-machine-{pid}.tmp"
+        gone = folder / f".sam_lsac.{token}.{here}-{pid}.tmp"
         other = folder / "notes.tmp"
         for file in (ours, theirs, gone, other):
             file.write_bytes(b"half")
@@ -232,7 +232,7 @@ class TestSideFiles:
             other.name,
         }
         for file in (ours, theirs, other):
-            old = time.time() - side_files.ABANDONED_S - 60
+            old = time.time() - whole_files.ABANDONED_S - 60
             os.utime(file, (old, old))
         open_store(path).close()
         assert [file.name for file in folder.iterdir() if file.suffix == ".tmp"] == [other.name]
@@ -272,7 +272,7 @@ class TestOthersAtWork:
             assert opened.keys() == {spec(seed).key for seed in range(40)}
 
     def test_a_lock_that_is_never_released_is_an_error_with_the_remedy(self, store, path, monkeypatch):
-        monkeypatch.setattr(sqlite_module, "BUSY_S", 0.05)
+        monkeypatch.setattr(database, "BUSY_S", 0.05)
         writer = sqlite3.connect(path, isolation_level=None)
         writer.execute("BEGIN IMMEDIATE")
         with SQLiteStore(path) as late, pytest.raises(StoreError, match="wait for it"):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any, NoReturn
@@ -26,7 +26,7 @@ from sam_lsac.interventions.edit import CacheReport, Call, Clock, Edit
 from sam_lsac.interventions.sites import Site, resolve
 from sam_lsac.interventions.undo import brings_library, surrounded
 
-__all__ = ["Attachment", "attach", "first_acting_step"]
+__all__ = ["Attachment", "attach", "edits_of", "first_acting_step"]
 
 _TRANSFORMER = Site(path="transformer")
 
@@ -57,6 +57,11 @@ class Attachment:
         self.states = [edit.begin(clock) for edit in self.edits]
         self._owner = threading.get_ident()
         self._wrappers: list[_Wrapper] = []
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this thread attached the edits."""
+        return threading.get_ident() == self._owner
 
     @property
     def evaluations(self) -> int:
@@ -100,7 +105,7 @@ class Attachment:
                 if present is not wrapper:
                     if not libraries or isinstance(present, _Wrapper):
                         _refuse(site, present)
-                    wrapper.beneath = module.__dict__["forward"]
+                    wrapper.original = wrapper.beneath = module.__dict__["forward"]
                     module.__dict__["forward"] = wrapper
                 self._wrappers.append(wrapper)
         except BaseException:
@@ -141,7 +146,7 @@ class Attachment:
             raise EditError(
                 "A copy made inside `with attach(...)` was called after it; copy the model outside the block."
             )
-        if threading.get_ident() != self._owner:
+        if not self.is_ours:
             raise EditError(
                 "Edits were attached in another thread; attach in the thread that runs the solve, one model a thread."
             )
@@ -171,7 +176,8 @@ class _Wrapper:
         self.site = site
         self.module = module
         self.chain = chain
-        self.original = module.forward
+        # the class's own, and not what the instance has now: that may be another thread's, which is about to go
+        self.original = type(module).forward.__get__(module)
         self.beneath: Any = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -207,7 +213,7 @@ def _outside_graphs() -> type[_Wrapper]:
 @contextmanager
 def attach(
     model: nn.Module,
-    edits: Sequence[Edit],
+    edits: Iterable[Edit] | None,
     *,
     nfe: int,
     evaluations_per_step: int = 1,
@@ -224,7 +230,7 @@ def attach(
     model
         SAM Audio, ours or Meta's ``sam_audio.SAMAudio``.
     edits
-        What to change; may be empty, then evaluations are only counted.
+        What to change; may be empty or None, then evaluations are only counted.
     nfe
         Evaluations of the whole solve.
     evaluations_per_step
@@ -246,6 +252,7 @@ def attach(
     CacheError
         On leaving, if a cache never hit.
     """
+    edits = edits_of(edits)
     clock = Clock(nfe=nfe, evaluations_per_step=evaluations_per_step)
     if not 1 <= first_step <= min(first_acting_step(edits), clock.n_steps):
         raise EditError(
@@ -280,14 +287,35 @@ def first_acting_step(edits: Sequence[Edit]) -> int:
     EditError
         If something in the list is not an edit.
     """
+    return min((edit.first_acting_step for edit in edits_of(edits)), default=1)
+
+
+def edits_of(given: Iterable[Edit] | None) -> tuple[Edit, ...]:
+    """Return the edits that an argument means: those of a list, a tuple or an iterator, or none for None.
+
+    Raises
+    ------
+    EditError
+        If it is no list of edits.
+    """
+    remedy = "give a list of edits such as [ZeroAdditive()]"
+    try:
+        edits = tuple(given or ())
+    except TypeError:
+        raise EditError(f"edits = {given!r} is no list; {remedy}.") from None
     for edit in edits:
         if not isinstance(edit, Edit):
-            hint = "call its .edit()" if hasattr(edit, "edit") else "give a list of edits such as [ZeroAdditive()]"
+            hint = "call its .edit()" if hasattr(edit, "edit") else remedy
             raise EditError(f"{edit!r} is not an edit; {hint}.")
-    return min((edit.first_acting_step for edit in edits), default=1)
+    return edits
 
 
 def _refuse(site: Site, present: object) -> NoReturn:
+    if isinstance(present, _Wrapper) and not present.run.is_ours:
+        raise EditError(
+            "This model is in the middle of a solve of another thread. Load a model for each thread, or hold a lock "
+            "around each separate(...)."
+        )
     if isinstance(present, _Wrapper):
         raise EditError(
             "This model has edits attached already. Leave the first `with attach(...)` before opening another, or give "

@@ -43,5 +43,6 @@ class Boundary:
         except (OSError, ValueError, RuntimeError) as error:  # too long, NUL, a link to itself
             raise InputError(f"{str(path)!r} names no file ({error}); correct or remove it") from error
         raise InputError(
-            f"{path} leads out of {self.folder}; remove it, or pass follow_outside=True where you trust who named it"
+            f"{path} leads out of {self.folder}; remove it, or pass follow_outside=True (--follow-outside) where you "
+            "trust who named it"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
+from math import nan
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from sam_lsac.errors import InputError
 from sam_lsac.mixtures.audio import on_grid, resample
 
-__all__ = ["Mixture"]
+__all__ = ["Mixture", "is_prompt"]
 
 Span = tuple[str, float, float]
 
@@ -169,11 +170,27 @@ def _move_spans(spans: tuple[Span, ...], *, by_s: float, until_s: float) -> tupl
     return tuple((sign, start, end) for sign, start, end in moved if start < end)
 
 
+def is_prompt(given: object) -> bool:
+    """Whether something is a text that names a sound: not empty, and without NUL and halves of surrogate pairs."""
+    return isinstance(given, str) and bool(given.strip()) and _is_text(given)
+
+
+def _is_text(given: str) -> bool:
+    """Whether a text can be written as UTF-8 and read back by everybody."""
+    return "\0" not in given and not any("\ud800" <= letter <= "\udfff" for letter in given)
+
+
 def _validate(mixture: Mixture) -> None:
     """Refuse what no run could use."""
     name = mixture.id
     for wave in (mixture.target, mixture.residual):
-        if wave.dtype != np.float32 or wave.ndim != 1 or wave.size == 0 or wave.shape != mixture.target.shape:
+        if (
+            not isinstance(wave, np.ndarray)
+            or wave.dtype != np.float32
+            or wave.ndim != 1
+            or wave.size == 0
+            or wave.shape != mixture.target.shape
+        ):
             raise InputError(
                 f"{name}: target and residual must be float32 arrays of one shape [N], N > 0; convert them"
             )
@@ -181,17 +198,18 @@ def _validate(mixture: Mixture) -> None:
             raise InputError(f"{name}: a source holds NaN or infinite samples; repair it or leave it out")
     if not 0.0 <= mixture.excerpt_start_s < float("inf"):
         raise InputError(f"{name}: an excerpt cannot start at {mixture.excerpt_start_s} s; give seconds from the start")
-    if mixture.sample_rate < 1:
+    if not isinstance(mixture.sample_rate, int) or mixture.sample_rate < 1:
         raise InputError(f"{name}: a sample rate of {mixture.sample_rate} Hz cannot be; give a positive number")
     texts = (mixture.id, mixture.tier, mixture.group, mixture.residual_group, *mixture.credits)
-    if isinstance(mixture.credits, str) or not all(isinstance(text, str) for text in texts):
+    if isinstance(mixture.credits, str) or not all(isinstance(text, str) and _is_text(text) for text in texts):
         raise InputError(f"{name}: names, groups and credits must be text, credits a tuple of it; convert them")
     for prompt in (mixture.prompt, mixture.residual_prompt):
-        if prompt is not None and not prompt.strip():
-            raise InputError(f"{name}: a prompt is empty; name the source, such as 'man speaking'")
-    for sign, start, end in mixture.spans:
+        if prompt is not None and not is_prompt(prompt):
+            raise InputError(f"{name}: a prompt is empty or no text; name the source, such as 'man speaking'")
+    for span in mixture.spans if isinstance(mixture.spans, tuple) else (None,):
+        sign, start, end = span if isinstance(span, tuple) and len(span) == 3 else ("", nan, nan)
         if sign not in ("+", "-") or not 0.0 <= start < end <= mixture.duration_s + 1e-6:
             raise InputError(
-                f"{name}: span {(sign, start, end)} is not ('+', start, end) within 0 to {mixture.duration_s} s; "
+                f"{name}: span {span!r} is not ('+', start, end) within 0 to {mixture.duration_s} s; "
                 "give seconds from the start, in order"
             )

@@ -1,8 +1,5 @@
 """The report as files: HTML for reading, Markdown for a pull request, JSON for the next comparison."""
 
-import contextlib
-import os
-import secrets
 from pathlib import Path
 
 from sam_lsac.errors import StoreError
@@ -10,6 +7,7 @@ from sam_lsac.report.html import to_html
 from sam_lsac.report.json import to_json
 from sam_lsac.report.markdown import to_markdown
 from sam_lsac.report.model import Report
+from sam_lsac.whole_files import remove_abandoned, whole_files
 
 __all__ = ["write_report", "write_whole"]
 
@@ -48,17 +46,11 @@ def write_whole(file: Path, text: str) -> Path:
     StoreError
         If it cannot be written.
     """
-    unfinished = file.with_name(f".{secrets.token_hex(8)}.unfinished")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished.open("x", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        unfinished.replace(file)
+        remove_abandoned(file.parent)
+        with whole_files(file) as (unfinished,):
+            unfinished.write_text(text, encoding="utf-8")
     except OSError as error:
         raise StoreError(f"cannot write the report to {file.parent} ({error.strerror}): give another folder") from error
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink(missing_ok=True)
     return file

@@ -1,41 +1,35 @@
-"""Compute what a store is missing of a plan, here and now.
+"""Compute what a store is missing of a plan, here and now, and keep it.
 
-Runs of the same arms are batched over mixtures of one length, and edited runs start from the states that the run
-without edits passed through before the edits first act. Both change nothing but time: a batch equals single runs to
-rounding (1e-5 of the latents), and a shared prefix is bit-equal.
+What is computed, and how, is the matter of `sam_lsac.runs.chunk`; here are its order in time, the store, and the other
+processes that share it.
 """
 
 from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from math import nan
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 
-from sam_lsac.errors import NotFiniteError, PlanError
-from sam_lsac.metrics import Score
+from sam_lsac.errors import PlanError, StoreError
 from sam_lsac.mixtures import Mixture
 from sam_lsac.model import SAMAudio
 from sam_lsac.model.digest import checkpoint_digest
+from sam_lsac.runs.chunk import Example, chunks_of, compute_chunk, examples_of
 from sam_lsac.runs.compared import References
-from sam_lsac.runs.compute import Batch, Computed, Prefix, compute, compute_each, edits_of, unusable
 from sam_lsac.runs.plan import Plan, RunSpec
 from sam_lsac.runs.store import RunResult, Store
 from sam_lsac.runs.versions import code_version
-from sam_lsac.solver import parse_solver
 
 __all__ = ["Progress", "execute"]
 
 _LIBRARIES = ("torch", "numpy", "fast-bss-eval", "pesq", "pystoi")
-
-#: What runs have in common that differ in their edits only: solver, text, spans.
-Family = tuple[str, bool, bool]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,31 +43,12 @@ class Progress:
     runs
         How many.
     computed
-        False where no computation could give anything: they take no time, and say nothing of the rest.
+        False where no computation could give anything, or another process did: they say nothing of the rest's time.
     """
 
     arm: str
     runs: int
     computed: bool = True
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Example:
-    """One mixture, as given and at the model's rate, with one noise, and the runs that are missing of it."""
-
-    given: Mixture
-    mixture: Mixture
-    seed: int
-    specs: tuple[RunSpec, ...]
-
-    @property
-    def variants(self) -> tuple[RunSpec, ...]:
-        """The runs without what names the example; equal for examples that can share a batch."""
-        names = ("mixture", "tier", "group", "residual_group", "mixture_digest")
-        blank: dict[str, Any] = dict.fromkeys(names, "") | {"seed": 0}
-        return tuple(
-            replace(spec, **blank, references=tuple((arm, "") for arm, _ in spec.references)) for spec in self.specs
-        )
 
 
 def execute(
@@ -111,7 +86,7 @@ def execute(
     Returns
     -------
     int
-        Runs computed.
+        Runs that are there now and were missing. Processes that share a store share the work, a batch at a time.
 
     Raises
     ------
@@ -135,26 +110,51 @@ def execute(
     arms = _arms_of(plan)
     environment = _environment(model)
 
+    def report(counts: Mapping[str, int], *, computed: bool) -> None:
+        for arm, count in counts.items():
+            if progress is not None:
+                progress(Progress(arm=arm, runs=count, computed=computed))
+
     def keep_results(results: Sequence[RunResult]) -> None:
         store.put([replace(one, environment=environment) for one in results])
-        for arm, count in Counter(arms[one.spec.key] for one in results).items():
-            if progress is not None:
-                progress(Progress(arm=arm, runs=count, computed=results[0].noise_digest is not None))
+        report(Counter(arms[one.spec.key] for one in results), computed=results[0].noise_digest is not None)
 
     def kept(spec: RunSpec) -> tuple[str, ...]:
         if keep is not None and keep(spec):
             return ("target", "latents")
         return ("target",) if spec.key in plan.waves else ()
 
-    examples, skipped = _examples(missing, model, mixtures)
-    if skipped:
-        keep_results(skipped)
-    for chunk in _chunks(examples, batch_size):
-        references = References(store)
-        batch = Batch(model, [one.given for one in chunk], [one.seed for one in chunk])
-        for position, computed in _compute_variants(batch, chunk[0].variants):
-            keep_results(_results(chunk, position, computed, references=references, keep=kept))
+    def compute_here(chunk: Sequence[Example]) -> None:
+        references = References(partial(_wave, store))
+        for results in compute_chunk(model, chunk, references=references, keep=kept):
+            keep_results(results)
+
+    left: Sequence[RunSpec] = missing
+    while left:
+        examples, skipped = examples_of(left, model, mixtures)
+        if skipped:
+            keep_results(skipped)
+        ours = {one.spec.key for one in skipped} | _take_turns(store, chunks_of(examples, batch_size), compute_here)
+        before, left = left, [spec for spec in store.missing(plan) if spec.key not in ours]
+        theirs = {spec.key for spec in before} - ours - {spec.key for spec in left}
+        report(Counter(arms[key] for key in theirs), computed=False)
+        if left:
+            store.await_others([spec.key for spec in left])
     return len(missing)
+
+
+def _take_turns(
+    store: Store, chunks: Iterable[Sequence[Example]], compute_chunk: Callable[[Sequence[Example]], None]
+) -> set[str]:
+    """Compute the batches that no other process is at work on, and return the keys of their runs."""
+    ours: set[str] = set()
+    for chunk in chunks:
+        keys = {spec.key for one in chunk for spec in one.specs}
+        with store.lease(keys) as is_ours:
+            if is_ours:
+                compute_chunk(chunk)
+                ours |= keys
+    return ours
 
 
 def _arms_of(plan: Plan) -> dict[str, str]:
@@ -184,135 +184,30 @@ def _check_model(missing: Sequence[RunSpec], model: SAMAudio) -> None:
                 )
 
 
-def _examples(
-    missing: Sequence[RunSpec], model: SAMAudio, mixtures: Sequence[Mixture]
-) -> tuple[list[_Example], list[RunResult]]:
-    """What is to be computed, by mixture and seed, and the results of runs that no computation could give."""
-    known = {mixture.digest: mixture for mixture in mixtures}
-    prepared: dict[str, Mixture] = {}
-    grouped: dict[tuple[str, int], list[RunSpec]] = {}
-    skipped = []
-    for spec in missing:
-        digest = spec.mixture_digest
-        if digest not in known:
-            raise PlanError(
-                f"The plan's mixture {spec.mixture!r} ({digest[:12]}...) is not among the mixtures given; give those "
-                "that the plan was made of."
-            )
-        if digest not in prepared:
-            prepared[digest] = known[digest].at(model.sample_rate)
-        if reason := unusable(spec, prepared[digest], model):
-            scores = {column: Score(nan, reason) for column in spec.columns}
-            skipped.append(RunResult(spec=spec, scores=scores, noise_digest=None))
-        else:
-            grouped.setdefault((digest, spec.seed), []).append(spec)
-    examples = [
-        _Example(given=known[digest], mixture=prepared[digest], seed=seed, specs=tuple(sorted(specs, key=_order)))
-        for (digest, seed), specs in grouped.items()
-    ]
-    return examples, skipped
+def _wave(store: Store, arm: str, key: str) -> NDArray[Any] | str:
+    """The wave of a run that others are compared with, or why it has none.
 
-
-def _order(spec: RunSpec) -> tuple[bool, Family, str]:
-    """Runs without edits first, in the plan's order; the others alike for every example, so that they share batches."""
-    return (True, _family(spec), repr(spec.edits)) if spec.edits else (False, ("", False, False), "")
-
-
-def _family(spec: RunSpec) -> Family:
-    return spec.solver, spec.text, spec.spans
-
-
-def _chunks(examples: Sequence[_Example], batch_size: int) -> Iterator[list[_Example]]:
-    """Examples that miss the same runs and have the same length, at most ``batch_size`` at once."""
-    groups: dict[tuple[int, tuple[str, ...]], list[_Example]] = {}
-    for example in examples:
-        same = tuple(variant.key for variant in example.variants)
-        groups.setdefault((example.mixture.target.size, same), []).append(example)
-    for group in groups.values():
-        for first in range(0, len(group), batch_size):
-            yield group[first : first + batch_size]
-
-
-def _compute_variants(batch: Batch, variants: Sequence[RunSpec]) -> Iterator[tuple[int, Computed]]:
-    """Compute each variant of a batch, with the position of it.
-
-    Those without edits come first, in the plan's order, so that what others are compared with is there. Edited runs
-    follow, family by family, and share the states of the run without edits.
+    It is read from the store also where it was computed a moment ago: a run that is resumed is compared with the very
+    samples that a run in one go is.
     """
-    families: dict[Family, list[int]] = {}
-    for position, spec in enumerate(variants):
-        if spec.edits:
-            families.setdefault(_family(spec), []).append(position)
-    wanted = {
-        family: {step for position in positions if (step := _plain_steps(variants[position])) > 0}
-        for family, positions in families.items()
-    }
-    prefixes: dict[Family, Prefix] = {}
-    for position, spec in enumerate(variants):
-        if not spec.edits:
-            computed = compute_each(batch, spec, keep_steps=wanted.get(_family(spec), ()))
-            prefixes.setdefault(_family(spec), computed.prefix)
-            yield position, computed
-    for family, positions in families.items():
-        specs = [variants[position] for position in positions]
-        prefix = prefixes.pop(family, None)
-        if prefix is None and _pays(specs):
-            prefix = _prefix(batch, specs[0], keep_steps=wanted[family])
-        for position, spec in zip(positions, specs, strict=True):
-            yield position, compute_each(batch, spec, prefix=prefix)
-
-
-def _prefix(batch: Batch, spec: RunSpec, *, keep_steps: Collection[int]) -> Prefix | None:
-    """The states of the run without edits, where that run is not asked for; None where it is not finite."""
-    try:
-        return compute(batch, replace(spec, edits=(), record=()), keep_steps=keep_steps).prefix
-    except NotFiniteError:
-        return None
-
-
-def _plain_steps(spec: RunSpec) -> int:
-    """Steps of an edited run that equal the run without edits."""
-    return min((edit.first_acting_step for edit in edits_of(spec)), default=1) - 1
-
-
-def _pays(specs: Sequence[RunSpec]) -> bool:
-    """Whether computing the run without edits once more, for its states alone, saves steps."""
-    return sum(_plain_steps(spec) for spec in specs) > parse_solver(specs[0].solver).n_steps
-
-
-def _results(
-    chunk: Sequence[_Example],
-    position: int,
-    computed: Computed,
-    *,
-    references: References,
-    keep: Callable[[RunSpec], tuple[str, ...]],
-) -> list[RunResult]:
-    """Score one variant of a batch; what is not finite has failed in every column."""
-    results = []
-    for index, example in enumerate(chunk):
-        spec, reason = example.specs[position], computed.failures[index]
-        arrays: Mapping[str, NDArray[Any]] = {}
-        if reason is not None:
-            scores = {column: Score(nan, reason, failed=True) for column in spec.columns}
-        else:
-            scores = computed.score(index, example.mixture, spec.metrics)
-            failed = any(score.failed for score in scores.values())
-            scores |= references.scores(spec, computed.waves[index], failed=failed)
-            made = {"target": computed.waves[index], "latents": computed.latents[index].cpu().numpy()}
-            arrays = {name: made[name] for name in keep(spec)}
-        results.append(
-            RunResult(
-                spec=spec,
-                scores=scores,
-                noise_digest=computed.noise_digests[index],
-                hits=computed.hits if reason is None else {},
-                probes=computed.probes[index],
-                wall_s=computed.wall_s if reason is None else 0.0,
-                arrays=arrays,
-            )
+    result = store.get({key}).get(key)
+    if result is None:
+        raise PlanError(
+            f"The run of {arm!r} that others are compared with is neither in {store.location} nor in the plan; make "
+            "the plan with plan(...), which adds it."
         )
-    return results
+    try:
+        wave = store.array(key, "target")
+    except StoreError as error:
+        raise StoreError(f"Nothing can be compared with {arm!r}, whose wave is needed: {error}") from error
+    if wave is not None:
+        return wave
+    if none := next((score.reason for score in result.scores.values() if score.reason), None):
+        return none
+    raise StoreError(
+        f"{store.location} has the run of {arm!r} without its wave: no arm named it as a reference when it was "
+        "computed; compute into a new store."
+    )
 
 
 def _environment(model: SAMAudio) -> dict[str, str]:

@@ -1,17 +1,13 @@
 """Arrays beside a run store, one file each, named by the SHA-256 of its content.
 
-A file is written under a temporary name in the same folder, synced and renamed: under its own name it is always whole.
+Under its own name a file is always whole: see `sam_lsac.whole_files`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import os
-import platform
 import re
-import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,12 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sam_lsac.errors import StoreError
+from sam_lsac.whole_files import abandoned, remove_abandoned, write_whole
 
 __all__ = ["SideFiles"]
 
-#: No file takes so long to write; a temporary one that is older was left by a process that died, on whatever machine.
-ABANDONED_S = 3600.0
-_TEMPORARY = re.compile(r"\.[0-9a-f]{64}\.(?P<host>.*)-(?P<pid>\d+)-\d+\.tmp")
+_DIGEST = re.compile("[0-9a-f]{64}")
 
 
 class SideFiles:
@@ -56,20 +51,9 @@ class SideFiles:
         final = self._path(digest)
         if final.exists():  # renamed only once it was whole
             return digest
-        writer = f"{platform.node()}-{os.getpid()}-{threading.get_ident()}"
-        temporary = self.folder / f".{digest}.{writer}.tmp"
         with self._translated(final):
             self.folder.mkdir(exist_ok=True)
-            try:
-                with temporary.open("wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                temporary.replace(final)
-            except BaseException:
-                temporary.unlink(missing_ok=True)
-                raise
-            _sync_folder(self.folder)
+            write_whole(final, content)
         return digest
 
     def read(self, digest: str) -> NDArray[Any]:
@@ -90,18 +74,59 @@ class SideFiles:
         array: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
         return array
 
-    def sweep(self) -> None:
-        """Remove the temporary files of processes that died in a write.
+    def fault(self, digest: str) -> str | None:
+        """Why an array cannot be read, or None; nothing is kept in memory."""
+        path = self._path(digest)
+        try:
+            with path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            return f"{path} cannot be read ({error.strerror})"
+        return None if found == digest else f"{path} is damaged: its content is not what its name says"
+
+    def digests(self) -> set[str]:
+        """Of all arrays that lie here."""
+        return {path.stem for path in self.folder.glob("*.npy") if _DIGEST.fullmatch(path.stem)}
+
+    def n_bytes(self, digest: str) -> int:
+        """Size of an array's file; 0 where another process has just removed it."""
+        try:
+            return self._path(digest).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def abandoned(self) -> list[Path]:
+        """What processes left half written that died.
 
         Raises
         ------
         StoreError
-            If one cannot be removed.
+            If the folder cannot be read.
         """
-        for path in self.folder.glob("*.tmp"):
-            with self._translated(path):
-                if _is_abandoned(path):
-                    path.unlink(missing_ok=True)
+        with self._translated(self.folder):
+            return abandoned(self.folder)
+
+    def remove(self, digest: str) -> None:
+        """Remove an array that no run names any more.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be removed.
+        """
+        with self._translated(self._path(digest)):
+            self._path(digest).unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Remove what processes left half written that died.
+
+        Raises
+        ------
+        StoreError
+            If something cannot be removed.
+        """
+        with self._translated(self.folder):
+            remove_abandoned(self.folder)
 
     def _path(self, digest: str) -> Path:
         return self.folder / f"{digest}.npy"
@@ -112,37 +137,3 @@ class SideFiles:
             yield
         except OSError as error:
             raise StoreError(f"{path} cannot be written ({error}); free some space or choose another store.") from error
-
-
-def _is_abandoned(path: Path) -> bool:
-    written = _TEMPORARY.fullmatch(path.name)
-    if written is None:
-        return False
-    try:
-        age_s = time.time() - path.stat().st_mtime
-    except FileNotFoundError:  # its writer has just renamed it
-        return False
-    return age_s > ABANDONED_S or (written["host"] == platform.node() and not _is_alive(int(written["pid"])))
-
-
-def _is_alive(pid: int) -> bool:
-    """Whether a process of this machine lives; taken for granted where the system cannot be asked without harm."""
-    if os.name != "posix":
-        return True
-    try:
-        os.kill(pid, 0)  # sends nothing
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last; Windows cannot open folders and needs no such thing."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

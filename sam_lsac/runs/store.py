@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from numpy.typing import NDArray
 
@@ -81,6 +82,17 @@ class Store(ABC):
     def array(self, key: str, name: str) -> NDArray[Any] | None:
         """A kept wave or latent, or None where the run kept none of that name."""
 
+    @contextmanager
+    def lease(self, keys: Collection[str]) -> Iterator[bool]:
+        """Announce that runs are computed in the block; gives False where one is another's work or there already.
+
+        A store that no other process writes to needs nothing more than this.
+        """
+        yield not self.keys().intersection(keys)
+
+    def await_others(self, keys: Collection[str]) -> None:  # noqa: B027  # in most stores there are none
+        """Wait until another process has stored or left at least one of these runs."""
+
     def close(self) -> None:  # noqa: B027  # most stores hold nothing open
         """Let go of files."""
 
@@ -100,7 +112,7 @@ class Store(ABC):
     def require_writable(self, plan: Plan) -> None:  # noqa: B027  # writable unless a store says otherwise
         """Raise PlanError if runs are missing and this store takes none."""
 
-    def __enter__(self) -> Store:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

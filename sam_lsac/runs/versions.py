@@ -28,9 +28,9 @@ NUMERICAL = (
     "mixtures",
     "model",
     "runs/arms.py",
+    "runs/chunk.py",
     "runs/compared.py",
     "runs/compute.py",
-    "runs/execute.py",
     "separate.py",
     "solver",
 )

@@ -16,7 +16,7 @@ from sam_lsac.solver.fitted import Fitted
 from sam_lsac.solver.grids import EPSS, Grid, Points, Sway, Uniform
 from sam_lsac.solver.heun import Heun
 from sam_lsac.solver.midpoint import Midpoint
-from sam_lsac.solver.names import parse_solver, shared_steps
+from sam_lsac.solver.names import parse_solver, shared_steps, solver_of
 
 __all__ = [
     "AB2",
@@ -35,4 +35,5 @@ __all__ = [
     "Velocity",
     "parse_solver",
     "shared_steps",
+    "solver_of",
 ]

@@ -14,7 +14,7 @@ from sam_lsac.solver.grids import EPSS, Grid, Points, Sway, Uniform
 from sam_lsac.solver.heun import Heun
 from sam_lsac.solver.midpoint import Midpoint
 
-__all__ = ["GRIDS", "METHODS", "parse_solver", "shared_steps"]
+__all__ = ["GRIDS", "METHODS", "parse_solver", "shared_steps", "solver_of"]
 
 #: The methods and the named grids; all texts, hints and tests follow from these rows.
 METHODS: dict[str, type[GridSolver]] = {kind.__name__.lower(): kind for kind in (Euler, Midpoint, AB2, AB3, Heun)}
@@ -45,6 +45,23 @@ def parse_solver(text: str) -> Solver:
     if solver.text != text:
         raise InputError(f"The solver {_short(text)} is written {_short(solver.text)}; write it so.")
     return solver
+
+
+def solver_of(given: Solver | str | None) -> Solver:
+    """Return the solver that an argument means: one, its text such as "midpoint:16", or None for Euler's 16 steps.
+
+    Raises
+    ------
+    InputError
+        If it is neither, or the text names no solver.
+    """
+    if given is None:
+        return Euler(16)
+    if isinstance(given, str):
+        return parse_solver(given)
+    if not isinstance(given, Solver):
+        raise InputError(f"solver = {_short(repr(given))} is none; give one such as Euler(16), or its text.")
+    return given
 
 
 def shared_steps(one: Solver, other: Solver) -> int:

@@ -204,7 +204,11 @@ def compute(prepared: Prepared, *, step: Callable[[Progress], object]) -> Eviden
     """
     options, model, planned = prepared.options, prepared.model, prepared.plan
     shown = Shown(prepared.book, model, prepared.mixtures, planned)
-    with open_store(options.store, replay=options.replay) as store:
+
+    def say(words: str) -> None:
+        step(Progress(arm=words, runs=0, computed=False))
+
+    with open_store(options.store, replay=options.replay, notice=say) as store:
         execute(planned, model, prepared.mixtures, store, progress=step, keep=shown.is_kept)
         scores = ledger(store, planned)
         reference = prepared.book.views.reference
@@ -259,6 +263,7 @@ def _mixtures(options: Options, model: SAMAudio, *, tiers: Sequence[str]) -> lis
         per_tier=options.per_tier,
         sample_rate=model.sample_rate,
         duration_s=EMBEDDED_SECONDS if excerpt else None,
+        follow_outside=options.follow_outside,
     )
     chosen = [mixture for mixture in loaded if mixture.tier in tiers]
     if not chosen:

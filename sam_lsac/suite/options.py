@@ -6,8 +6,6 @@ The rows are the same for pytest and for a command line of one's own: ``add_opti
 
 from __future__ import annotations
 
-import tempfile
-import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +13,9 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from sam_lsac.bundled import bundled
-from sam_lsac.errors import InputError, SamLsacError, StoreError
+from sam_lsac.errors import InputError, SamLsacError
+from sam_lsac.suite.usable import check_device, check_new_folder, check_store
+from sam_lsac.suite.values import is_seed, path, shown, whole
 
 __all__ = ["HOUSE_CLAIMS", "Options", "add_options", "check_options", "read_options"]
 
@@ -24,8 +24,6 @@ HOUSE_CLAIMS = bundled("bench") / "claims.toml"
 LATEST = "last"
 GIVEN = "given"
 FAIL_ON = ("never", "flip")
-FIRST_SEED_TOO_LARGE = 2**63
-LONGEST_SHOWN = 60  # characters of a wrong value
 
 _ROWS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -33,6 +31,10 @@ _ROWS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "--model": {"default": "embedded", "help": "embedded, a checkpoint folder, or a hub id"},
         "--device": {"default": "cpu", "help": "torch device of the model (default: cpu)"},
         "--mixtures": {"default": "embedded", "help": "embedded, or a folder of stems or of a known corpus"},
+        "--follow-outside": {
+            "action": "store_true",
+            "help": "read also files that a table or a link leads out of the mixtures' folder to",
+        },
         "--mixtures-per-tier": {"default": "24", "metavar": "N", "help": "mixtures per tier (default: 24)"},
         "--schedule": {
             "metavar": "[NAME=]FILE",
@@ -73,6 +75,8 @@ class Options:
         Of torch.
     mixtures
         "embedded", or a folder.
+    follow_outside
+        Read also what a table or a link leads out of that folder to.
     per_tier
         So many mixtures of a tier.
     seeds
@@ -97,6 +101,7 @@ class Options:
     model: str
     device: str
     mixtures: str
+    follow_outside: bool
     per_tier: int
     seeds: tuple[int, ...] | None
     schedules: Mapping[str, Path]
@@ -145,7 +150,8 @@ def read_options(given: Callable[[str], Any], *, root: Path) -> Options:
         model=given("--model"),
         device=given("--device"),
         mixtures=given("--mixtures"),
-        per_tier=_count(given("--mixtures-per-tier")),
+        follow_outside=given("--follow-outside"),
+        per_tier=whole("--mixtures-per-tier", given("--mixtures-per-tier"), example=24),
         seeds=None if given("--seeds") is None else _seeds(given("--seeds")),
         schedules=_schedules(given("--schedule") or ()),
         store=_path("--store", given("--store"), root / "runs" / "store.sqlite"),
@@ -167,25 +173,19 @@ def check_options(options: Options) -> None:
     StoreError
         If the run store cannot.
     """
-    _check_device(options.device)
-    _check_store(options.store, replay=options.replay)
-    _check_report(options.report)
+    check_device("--device", options.device)
+    check_store("--store", options.store, replay=options.replay)
+    check_new_folder("--report", options.report)
     _check_comparison(options)
-
-
-def _count(text: str) -> int:
-    if not _is_whole(text) or int(text) < 1:
-        raise InputError(f"--mixtures-per-tier {_shown(text)}: give a whole number, at least 1, such as 24.")
-    return int(text)
 
 
 def _seeds(text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")]
-    if not all(_is_whole(part) and int(part) < FIRST_SEED_TOO_LARGE for part in parts):
-        raise InputError(f"--seeds {_shown(text)}: give whole numbers from 0 to 2 ** 63 - 1, such as 0,1,2.")
-    seeds = tuple(int(part) for part in parts)
+    if not all(map(is_seed, parts)):
+        raise InputError(f"--seeds {shown(text)}: give whole numbers from 0 to 2 ** 63 - 1, such as 0,1,2.")
+    seeds = tuple(map(int, parts))
     if len(set(seeds)) < len(seeds):
-        raise InputError(f"--seeds {_shown(text)}: give different numbers, such as 0,1,2.")
+        raise InputError(f"--seeds {shown(text)}: give different numbers, such as 0,1,2.")
     return seeds
 
 
@@ -196,24 +196,15 @@ def _schedules(texts: Iterable[str]) -> Mapping[str, Path]:
         name, equals, file = text.partition("=")
         name, file = (name, file) if equals else (GIVEN, text)
         if not file.strip() or not name.strip() or "\0" in text:
-            raise InputError(f"--schedule {_shown(text)}: give a file of `sam_lsac tune`, or NAME=FILE.")
+            raise InputError(f"--schedule {shown(text)}: give a file of `sam_lsac tune`, or NAME=FILE.")
         if name in found:
-            raise InputError(f"--schedule {_shown(text)}: {name} is there twice; give each name one file.")
+            raise InputError(f"--schedule {shown(text)}: {name} is there twice; give each name one file.")
         found[name] = Path(file)
     return MappingProxyType(found)
 
 
-def _is_whole(text: str) -> bool:
-    """Whether a text is a whole number of a length that Python's int() takes."""
-    return text.isascii() and text.isdigit() and len(text) <= LONGEST_SHOWN
-
-
 def _path(option: str, text: str | None, default: Path) -> Path:
-    if text is None:
-        return default
-    if not text.strip() or "\0" in text:
-        raise InputError(f"{option} {_shown(text)}: give a path, or leave the option out for {default}.")
-    return Path(text)
+    return default if text is None else path(option, text, remedy=f"give a path, or leave the option out for {default}")
 
 
 def _fail_on(text: str) -> Literal["never", "flip"]:
@@ -221,40 +212,7 @@ def _fail_on(text: str) -> Literal["never", "flip"]:
         return "flip"
     if text == "never":
         return "never"
-    raise InputError(f"--report-fail-on {_shown(text)}: choose from {', '.join(FAIL_ON)}.")
-
-
-def _check_device(name: str) -> None:
-    """Compute one number there: only that shows that a device is more than a name."""
-    import torch
-
-    try:
-        usable = float(torch.ones(1, device=name).add(1.0).item()) == 2.0
-        reason = "it computes nothing"
-    except Exception as error:  # of whatever type torch or a driver raises
-        usable, reason = False, textwrap.shorten(str(error) or type(error).__name__, 100, placeholder=" …")
-    if not usable:
-        raise InputError(f"--device {_shown(name)} cannot be used here ({reason}); use cpu, or cuda with CUDA.")
-
-
-def _check_store(path: Path, *, replay: bool) -> None:
-    from sam_lsac.runs import SQLiteStore
-
-    if path.is_dir():
-        raise StoreError(f"--store {path} is a folder; name a file, such as {path / 'store.sqlite'}.")
-    if replay and not path.exists():
-        raise StoreError(f"--replay: there is no run store at {path}; run once without --replay.")
-    if path.exists() and (replay or path.stat().st_size):
-        SQLiteStore(path, read_only=True).close()
-    if not replay and (reason := _unwritable(path)):
-        raise StoreError(f"--store {path} cannot be written ({reason}); name another file.")
-
-
-def _check_report(folder: Path) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--report {folder} is a file; name a folder.")
-    if reason := _unwritable(folder / "report.json"):
-        raise InputError(f"--report {folder} cannot be written ({reason}); name another folder.")
+    raise InputError(f"--report-fail-on {shown(text)}: choose from {', '.join(FAIL_ON)}.")
 
 
 def _check_comparison(options: Options) -> None:
@@ -278,27 +236,7 @@ def _check_comparison(options: Options) -> None:
         raise InputError(f"--report-compare: {error}") from error
 
 
-def _unwritable(path: Path) -> str | None:
-    """Why a file could not be written, or None; asked of the system by opening, which alone tells the truth."""
-    try:
-        if path.exists():
-            with path.open("r+b"):
-                pass
-        home = path.parent
-        while not home.exists():
-            home = home.parent
-        with tempfile.TemporaryFile(dir=home):
-            pass
-    except OSError as error:
-        return error.strerror or str(error)
-    return None
-
-
 def near(path: Path) -> Path:
     """A path as one would type it here: relative where it lies below the working folder."""
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
-
-
-def _shown(text: str) -> str:
-    return repr(text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 1]}…")

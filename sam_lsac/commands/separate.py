@@ -1,0 +1,160 @@
+"""``separate``: a file in, two files out."""
+
+from __future__ import annotations
+
+import argparse
+
+import torch
+from tqdm import tqdm
+
+from sam_lsac.caching import LEVELS, LSAC, layer_classes
+from sam_lsac.commands.arguments import Commands, reader
+from sam_lsac.errors import InputError
+from sam_lsac.files import CHANNELS, FileSeparation, check_files, separate_file
+from sam_lsac.interventions import Edit
+from sam_lsac.model import SAMAudio, load_model
+from sam_lsac.schedule import load_schedule
+from sam_lsac.separate import Span
+from sam_lsac.solver import Solver, parse_solver
+from sam_lsac.suite import values
+from sam_lsac.suite.usable import check_device, check_new_folder
+
+__all__ = ["NAME", "add"]
+
+NAME = "separate"
+SOLVER = "euler:16"
+#: The embedded checkpoint heard excerpts of this length in training.
+EMBEDDED_SECONDS = 2.0
+#: What other checkpoints separate at once, unless told otherwise.
+WINDOW_SECONDS = 30.0
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = commands.add_parser(NAME, help="separate a file into what a prompt names and the rest")
+    parser.add_argument(
+        "file",
+        type=reader(values.path, "file"),
+        help="audio of any format of libsndfile, any rate, length and channels",
+    )
+    parser.add_argument("--model", default="embedded", help="embedded, a checkpoint folder, or a hub id")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", choices=tuple(_DTYPES), default="float32", help="of the transformer")
+    parser.add_argument(
+        "--compile", action="store_true", help="compile the transformer's layers first; pays on many windows"
+    )
+    parser.add_argument("--prompt", required=True, help="lower-case noun and verb, such as 'man speaking'")
+    parser.add_argument(
+        "--span",
+        nargs=3,
+        action="append",
+        metavar=("SIGN", "START", "END"),
+        help="seconds in which the target is active (+) or not (-), such as + 0.5 1.2; may be repeated",
+    )
+    _add_how(parser)
+    parser.add_argument("--overwrite", action="store_true", help="replace output files that are there")
+    parser.add_argument(
+        "--out",
+        type=reader(values.path, "--out"),
+        required=True,
+        help="folder for STEM.target.wav and STEM.residual.wav",
+    )
+    parser.set_defaults(run=_run, kept=_kept)
+
+
+def _add_how(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--solver", help=f"METHOD:STEPS[@GRID], such as midpoint:16 or euler:7@epss (default {SOLVER})")
+    parser.add_argument(
+        "--schedule",
+        type=reader(values.path, "--schedule"),
+        metavar="FILE",
+        help="of `tune`, in place of --solver and --lsac",
+    )
+    parser.add_argument("--lsac", choices=tuple(LEVELS), help="cache the attention of layers that settle early")
+    parser.add_argument(
+        "--cache-mb",
+        type=reader(values.number, "--cache-mb", unit="megabytes", example=500),
+        help="most megabytes that the cached matrices may take",
+    )
+    parser.add_argument("--channels", choices=CHANNELS, default="each", help="separate each channel, or their mean")
+    parser.add_argument(
+        "--window",
+        type=reader(values.number, "--window", unit="seconds", example=30),
+        metavar="SECONDS",
+        help=f"separate at most this at once (default {WINDOW_SECONDS:g}; {EMBEDDED_SECONDS:g} for embedded)",
+    )
+    parser.add_argument(
+        "--overlap",
+        type=reader(values.number, "--overlap", unit="seconds", example=3),
+        metavar="SECONDS",
+        help="of windows (default: a tenth of a window)",
+    )
+    parser.add_argument("--seed", type=reader(values.seed, "--seed"), default=0)
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.schedule is not None and (options.solver or options.lsac):
+        raise InputError("--schedule says how to solve; leave --solver and --lsac out.")
+    if options.cache_mb is not None and options.lsac is None:
+        raise InputError("--cache-mb limits the cache of --lsac; name a level of --lsac too.")
+    solver = parse_solver(options.solver or SOLVER)
+    spans = [_span(*given) for given in options.span] if options.span else None
+    check_device("--device", options.device)
+    check_new_folder("--out", options.out)
+    check_files(options.file, options.out, overwrite=options.overwrite)
+    model = load_model(options.model, device=options.device, dtype=_DTYPES[options.dtype])
+    if options.compile:
+        model.compile_layers()
+    if options.schedule is not None:
+        solver = load_schedule(options.schedule, model=model).solver
+    edits = _edits(options, model, solver)
+    window_s = options.window or (EMBEDDED_SECONDS if model.name == "embedded" else WINDOW_SECONDS)
+    with tqdm(unit="step", leave=False, disable=None) as bar:
+        found = separate_file(
+            model,
+            options.file,
+            options.out,
+            prompt=options.prompt,
+            spans=spans,
+            solver=solver,
+            edits=edits,
+            seed=options.seed,
+            channels=options.channels,
+            window_s=window_s,
+            overlap_s=options.overlap or window_s / 10,
+            overwrite=options.overwrite,
+            on_start=bar.reset,
+            on_step=bar.update,
+        )
+    _print(found)
+    return 0
+
+
+def _edits(options: argparse.Namespace, model: SAMAudio, solver: Solver) -> list[Edit]:
+    if not options.lsac:
+        return []
+    schedule = LSAC.of(layer_classes(model), level=options.lsac, n_steps=solver.n_steps)
+    most = None if options.cache_mb is None else max(1, round(options.cache_mb * 1e6))
+    return [schedule.edit(max_bytes=most)]
+
+
+def _span(sign: str, start: str, end: str) -> Span:
+    try:
+        return sign, float(start), float(end)
+    except ValueError:
+        raise InputError(f"--span {sign} {start} {end}: start and end are seconds, such as --span + 0.5 1.2.") from None
+
+
+def _print(found: FileSeparation) -> None:
+    print(f"target    {found.target}\nresidual  {found.residual}")
+    print(
+        f"{found.audio_s:.2f} s of audio, {found.n_channels} x {found.n_windows} windows, in {found.wall_s:.1f} s: "
+        f"real-time factor {found.real_time_factor:.2f}"
+    )
+    print(f"{found.flops / 1e9:.1f} GFLOPs, {found.flops_saved:.1%} saved")
+
+
+def _kept(options: argparse.Namespace) -> str:
+    there = "the files there are as they were" if options.overwrite else "nothing was written"
+    return f"in {options.out} {there}, since a separation is kept whole or not at all; the same command begins anew"

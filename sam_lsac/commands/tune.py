@@ -1,0 +1,80 @@
+"""``tune``: a solve with fewer evaluations, and the file that holds it."""
+
+from __future__ import annotations
+
+import argparse
+
+from tqdm import tqdm
+
+from sam_lsac.commands.arguments import Commands, add_mixture_options, reader
+from sam_lsac.commands.calibration import calibration_mixtures, kept
+from sam_lsac.errors import InputError
+from sam_lsac.model import load_model
+from sam_lsac.solver import parse_solver
+from sam_lsac.solver.base import GridSolver
+from sam_lsac.suite import values
+from sam_lsac.suite.usable import check_device, check_new_file
+from sam_lsac.tune import tune
+
+__all__ = ["NAME", "add"]
+
+NAME = "tune"
+SOLVER = "euler:16"
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    """Add the command."""
+    parser = commands.add_parser(NAME, help="fit a solve with fewer evaluations that stays near the full one")
+    parser.add_argument("--model", default="embedded", help="embedded, a checkpoint folder, or a hub id")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--saved", type=float, default=0.5, help="part of the evaluations to save (default %(default)s)"
+    )
+    parser.add_argument("--reference", default=SOLVER, help="what to stay near (default %(default)s)")
+    add_mixture_options(parser, per_tier=3)
+    parser.add_argument(
+        "--seed",
+        type=reader(values.seed, "--seed"),
+        default=0,
+        help="of the first mixture's noise; the next ones have the next",
+    )
+    parser.add_argument(
+        "--most-fits",
+        type=reader(values.whole, "--most-fits", example=24),
+        default=24,
+        metavar="N",
+        help="choices that may be tried (default %(default)s)",
+    )
+    parser.add_argument(
+        "--out", type=reader(values.path, "--out"), required=True, help="file to write, such as schedule.toml"
+    )
+    parser.set_defaults(run=_run, kept=kept)
+
+
+def _run(options: argparse.Namespace) -> int:
+    reference = parse_solver(options.reference)
+    if not isinstance(reference, GridSolver):
+        raise InputError(f"--reference {options.reference}: name a method on a grid, such as {SOLVER}.")
+    if not 0 <= options.saved < 1:
+        raise InputError(f"--saved {options.saved}: give a fraction from 0, below 1, such as 0.5.")
+    check_device("--device", options.device)
+    check_new_file("--out", options.out, example="schedule.toml")
+    model = load_model(options.model, device=options.device)
+    mixtures = calibration_mixtures(options, model)
+    with tqdm(unit="fit", leave=False, disable=None) as bar:
+        found = tune(
+            model,
+            mixtures,
+            saved=options.saved,
+            reference=reference,
+            seed=options.seed,
+            most_fits=options.most_fits,
+            progress=lambda _: bar.update(),
+        )
+    found.save(options.out)
+    solver, expected = found.solver, found.expected
+    print(f"schedule  {options.out}\nsolver    {solver.name}, evaluated at steps {', '.join(map(str, solver.nodes))}")
+    print(f"saved     {found.evaluations_saved:.1%}: {solver.nfe} of {reference.nfe} evaluations")
+    fidelity = ["unbounded" if f is None else f"{f:.1f} dB" for f in (expected.fidelity_db, expected.worst_fidelity_db)]
+    print(f"fidelity  {fidelity[0]}, worst {fidelity[1]}, on the {len(mixtures)} mixtures that it was fitted on")
+    return 0
