@@ -3,8 +3,6 @@
 Every function has a plain form, which training, the compiler, every other device and every other type use, and a form
 for float32 on a CPU without gradients, equal to it up to rounding. Which one runs follows from the tensors alone.
 What is given is never written to: edits and hooks may keep it.
-
-Shapes: B batch, T queries, L keys, H heads, E channels of a head, D = H E.
 """
 
 from __future__ import annotations
@@ -15,10 +13,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["Linear", "attend", "gated_product", "is_edited", "is_plain", "linear", "rms_norm"]
+from sam_lsac.model.shortcuts import is_edited, is_plain
+
+__all__ = ["Linear", "gated_layers", "linear", "rms_norm"]
 
 #: Below so many rows, arranging the weight costs more than the faster product saves.
 _FEWEST_ROWS = 192
+
+#: So many at once through a feed-forward network.
+_MOST_ROWS = 512
 
 
 class Linear(nn.Linear):
@@ -36,49 +39,36 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return F.linear(x, weight, bias)
 
 
-def gated_product(x: Tensor, gate: nn.Linear, value: nn.Linear, non_linearity: Callable[[Tensor], Tensor]) -> Tensor:
-    """``non_linearity(gate(x)) * value(x)``; one pass a product where it is SiLU's and neither layer is edited.
+def gated_layers(
+    x: Tensor, *, gate: nn.Linear, value: nn.Linear, output: nn.Linear, non_linearity: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """``output(non_linearity(gate(x)) * value(x))``.
+
+    Where the gate is SiLU's and no layer is edited, gate and value take one pass each, and a few rows go through all
+    three layers before the next do: what lies between them then stays in the cache, and in memory that is used again.
 
     Parameters
     ----------
     x
         [..., in_features].
     gate, value
-        Layers of equal widths.
+        To equal widths.
+    output
+        Of the product.
     non_linearity
         Of the gate.
     """
-    fused = non_linearity is F.silu and _suits_onednn(x, gate.weight, value.weight)
-    if not fused or is_edited(gate) or is_edited(value):
-        product: Tensor = non_linearity(gate(x)) * value(x)
-        return product
-    gated = _onednn_linear(x, gate.weight, gate.bias, "swish")
-    result: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, gated, value.weight, value.bias, "mul")
-    return result
-
-
-def attend(q: Tensor, k: Tensor, v: Tensor, keep: Tensor | None = None) -> Tensor:
-    """Mix values by softmax(Q K^T / sqrt(E)), [B, H, T, E].
-
-    Where keys are masked on a CPU, each example attends to the keys that it keeps, without a mask: the fused kernel
-    takes nearly twice as long with one, and gives an example the same bits alone as in a batch.
-
-    Parameters
-    ----------
-    q, k, v
-        [B, H, T, E], [B, H, L, E] and [B, H, L, E].
-    keep
-        True where a key is kept, [B, L]; None for all.
-    """
-    if keep is None:
-        return F.scaled_dot_product_attention(q, k, v)
-    if not (is_plain(q, k, v) and keep.dtype == torch.bool and bool(keep.any(dim=1).all())):
-        return F.scaled_dot_product_attention(q, k, v, attn_mask=keep[:, None, None, :])
-    rows = (
-        F.scaled_dot_product_attention(q[i : i + 1], k[i : i + 1, :, kept], v[i : i + 1, :, kept])
-        for i, kept in enumerate(keep)
-    )
-    return torch.cat([row.transpose(1, 2) for row in rows]).transpose(1, 2)  # the kernel's layout
+    layers = (gate, value, output)
+    plain = all(type(layer) is Linear and not is_edited(layer) for layer in layers)
+    if not (plain and non_linearity is F.silu and _suits_onednn(x, *(layer.weight for layer in layers))):
+        result: Tensor = output(non_linearity(gate(x)) * value(x))
+        return result
+    mapped = x.new_empty(*x.shape[:-1], output.out_features)
+    for rows, into in zip(x.flatten(0, -2).split(_MOST_ROWS), mapped.flatten(0, -2).split(_MOST_ROWS), strict=True):
+        gated = _onednn_linear(rows, gate.weight, gate.bias, "swish")
+        hidden = torch.ops.mkldnn._linear_pointwise.binary(rows, gated, value.weight, value.bias, "mul")
+        into.copy_(_onednn_linear(hidden, output.weight, output.bias))
+    return mapped
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -100,25 +90,6 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     x32 = x.float()
     normed = x32 * torch.rsqrt(x32.pow(2).mean(-1, keepdim=True) + eps)
     return (normed * weight).type_as(x)
-
-
-def is_edited(module: nn.Module) -> bool:
-    """Whether the module, or one inside it, has a forward of its own or a hook."""
-    return any(
-        "forward" in part.__dict__ or part._forward_hooks or part._forward_pre_hooks  # no public way to ask
-        for part in module.modules()
-    )
-
-
-def is_plain(*tensors: Tensor) -> bool:
-    """Whether all are float32 on a CPU, and neither gradients nor a graph are wanted."""
-    if torch.compiler.is_compiling():
-        return False
-    grad = torch.is_grad_enabled()
-    return all(
-        tensor.device.type == "cpu" and tensor.dtype == torch.float32 and not (grad and tensor.requires_grad)
-        for tensor in tensors
-    )
 
 
 def _suits_onednn(x: Tensor, *weights: Tensor) -> bool:

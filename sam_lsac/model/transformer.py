@@ -12,9 +12,7 @@ Meta, ``sam_audio/model/transformer.py``, ``patcher.py``, ``rope.py``.
 from __future__ import annotations
 
 import math
-import weakref
 from collections.abc import Callable
-from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +20,7 @@ from torch import Tensor, nn
 
 from sam_lsac.errors import CheckpointError, InputError
 from sam_lsac.model.config import TransformerConfig
-from sam_lsac.model.kernels import Linear, attend, gated_product, is_plain, rms_norm
-from sam_lsac.model.packed import PackedHeads, pack_heads
+from sam_lsac.model.kernels import Linear, gated_layers, rms_norm
 
 __all__ = ["Attention", "DiT", "DiTBlock", "RMSNorm", "RotaryEmbedding"]
 
@@ -66,11 +63,6 @@ class DiT(nn.Module):
         self.t_block_non_linearity = _non_linearity(config.t_block_non_linearity)
         self.t_block = nn.Linear(config.dim, config.dim * 6, bias=config.t_block_bias)
         self.final_layer_scale_shift_table = nn.Parameter(torch.randn(2, config.dim) / config.dim**0.5)
-
-    def pack(self) -> list[PackedHeads]:
-        """Pack the projections of every attention module; they serve as long as the caller holds them."""
-        packed = [part for layer in self.layers for part in cast(DiTBlock, layer).pack()]
-        return [part for part in packed if part is not None]
 
     def forward(
         self,
@@ -130,10 +122,6 @@ class DiTBlock(nn.Module):
         self.cross_attention = Attention(config)
         self.scale_shift_table = nn.Parameter(torch.randn(6, config.dim) / config.dim**0.5)
 
-    def pack(self) -> tuple[PackedHeads | None, PackedHeads | None]:
-        """Pack the projections of self-attention, and the queries of cross-attention."""
-        return self.attention.pack(joint=True), self.cross_attention.pack(joint=False)
-
     def forward(
         self,
         x: Tensor,
@@ -163,7 +151,6 @@ class Attention(nn.Module):
         self.n_heads = config.n_heads
         self.n_kv_heads = config.n_heads
         self.use_qk_norm = config.qk_norm
-        self._packed: weakref.ref[PackedHeads] | None = None
         self.wq = Linear(config.dim, config.dim, bias=config.fc_bias)
         self.wk = Linear(config.dim, config.dim, bias=config.fc_bias)
         self.wv = Linear(config.dim, config.dim, bias=config.fc_bias)
@@ -184,42 +171,17 @@ class Attention(nn.Module):
         rope: RotaryEmbedding | None = None,
     ) -> Tensor:
         """Attend from ``x`` [B, T, D] to ``cross_x`` [B, L, D] or to itself; the mask [B, L] is True where kept."""
-        packed = self._packed_for(x, rope)
-        if packed is not None and cross_x is None:
-            q, k, v = packed.project(self, x, rope)  # [B, H, T, E] each
-        else:
-            source = x if cross_x is None else cross_x
-            q = self._queries(x, rope) if packed is None else packed.project(self, x, rope)[0]  # [B, H, T, E]
-            k = self.reshape_heads(self.wk(source), self.n_kv_heads)  # [B, H, L, E]
-            v = self.reshape_heads(self.wv(source), self.n_kv_heads)  # [B, H, L, E]
-            k = self.k_norm(k) if self.use_qk_norm else k
-            k = rope(k, bhle=True) if rope is not None else k
-        mixed = attend(q, k, v, key_padding_mask)  # [B, H, T, E]
-        return self.wo(mixed.transpose(1, 2).flatten(2))  # [B, T, D]
-
-    def _queries(self, x: Tensor, rope: RotaryEmbedding | None) -> Tensor:
+        source = x if cross_x is None else cross_x
         q = self.reshape_heads(self.wq(x), self.n_heads)  # [B, H, T, E]
-        q = self.q_norm(q) if self.use_qk_norm else q
-        return rope(q, bhle=True) if rope is not None else q
-
-    def _packed_for(self, x: Tensor, rope: RotaryEmbedding | None) -> PackedHeads | None:
-        """The packed projections, where a solve holds them and they serve."""
-        if not is_plain(x) or self._packed is None:
-            return None
-        packed = self._packed()
-        return packed if packed is not None and packed.serves(self, rope) else None
-
-    def pack(self, *, joint: bool) -> PackedHeads | None:
-        """Project by packed weights as long as somebody holds them; those that are held already are given again."""
-        held = self._packed() if self._packed is not None else None
-        if held is None or not held.serves(self, None):
-            held = pack_heads(self, joint=joint)
-            self._packed = None if held is None else weakref.ref(held)
-        return held
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Without the packed weights, which belong to a solve and to these parameters."""
-        return self.__dict__ | {"_packed": None}
+        k = self.reshape_heads(self.wk(source), self.n_kv_heads)  # [B, H, L, E]
+        v = self.reshape_heads(self.wv(source), self.n_kv_heads)  # [B, H, L, E]
+        if self.use_qk_norm:
+            q, k = self.q_norm(q), self.k_norm(k)
+        if rope is not None:
+            q, k = rope(q, bhle=True), rope(k, bhle=True)
+        mask = None if key_padding_mask is None else key_padding_mask[:, None, None, :]  # [B, 1, 1, L]
+        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # [B, H, T, E]
+        return self.wo(mixed.transpose(1, 2).flatten(2))  # [B, T, D]
 
 
 class FeedForward(nn.Module):
@@ -237,7 +199,7 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, T, D] to [B, T, D]."""
         if self.swiglu:
-            return self.w2(gated_product(x, self.w1, self.w3, self.non_linearity))
+            return gated_layers(x, gate=self.w1, value=self.w3, output=self.w2, non_linearity=self.non_linearity)
         return self.w2(self.non_linearity(self.w1(x)))
 
 
@@ -256,7 +218,7 @@ class ProjectionLayer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map [..., in_dim] to [..., out_dim]."""
         if self.swiglu:
-            return self.w2(gated_product(x, self.w1, self.w3, self.non_linearity))
+            return gated_layers(x, gate=self.w1, value=self.w3, output=self.w2, non_linearity=self.non_linearity)
         return self.w2(self.non_linearity(self.w1(x)))
 
 

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sam_lsac.model.kernels import is_edited, linear
+from sam_lsac.model.kernels import linear
 from sam_lsac.model.sam_audio import Conditions, SAMAudio
+from sam_lsac.model.shortcuts import is_edited
 
 __all__ = ["PreparedVelocity"]
 
@@ -46,7 +47,6 @@ class PreparedVelocity:
         self._text_term = _once(model.memory_proj, self._text)  # [B, L, D]
         self._audio_pad_mask = _if_any_padding(conditions.audio_pad_mask)
         self._text_mask = _if_any_padding(conditions.text_mask)
-        self._packed = model.transformer.pack()  # held, and with it used, as long as this is
 
     def __call__(self, time: float, state: Tensor) -> Tensor:
         """Evaluate the velocity.
