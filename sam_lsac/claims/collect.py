@@ -27,6 +27,7 @@ def ledger(store: Store, plan: Plan) -> Ledger:
             metric=metric,
             value=score.value,
             reason=score.reason,
+            failed=score.failed,
         )
         for run in scored_runs(store, plan)
         for metric, score in run.scores.items()
