@@ -5,7 +5,8 @@
     SamLsacError
     ├── InputError (also a ValueError)    a wave, prompt, rate, seed or shape that cannot be used
     ├── ModelError                        a model that does not exist or cannot do what is asked
-    │   └── CheckpointError               a checkpoint that is missing, incomplete or of another layout
+    │   ├── CheckpointError               a checkpoint that is missing, incomplete or of another layout
+    │   └── NotFiniteError                a solve or an output that is NaN or infinite
     ├── EditError                         an intervention that does not fit the model or never fired
     │   └── CacheError                    a cache that would exceed its budget, or that never hit
     ├── StoreError                        a run store that is damaged, locked or of another version
@@ -23,6 +24,7 @@ __all__ = [
     "EditError",
     "InputError",
     "ModelError",
+    "NotFiniteError",
     "PlanError",
     "SamLsacError",
     "StoreError",
@@ -43,6 +45,10 @@ class ModelError(SamLsacError):
 
 class CheckpointError(ModelError):
     """A checkpoint that is missing, incomplete or of another layout."""
+
+
+class NotFiniteError(ModelError):
+    """A solve whose state, or a separation whose output, is NaN or infinite."""
 
 
 class EditError(SamLsacError):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 
-from sam_lsac.errors import InputError, ModelError
+from sam_lsac.errors import InputError, NotFiniteError
 from sam_lsac.solver import SolverState
 
 __all__ = ["StepWatch", "check_decoded", "check_given"]
@@ -43,12 +43,12 @@ class StepWatch:
 
         Raises
         ------
-        ModelError
+        NotFiniteError
             The first such step is in the message.
         """
         broken = next((step for step, finite in self._finite if not finite), None)
         if broken is not None:
-            raise ModelError(
+            raise NotFiniteError(
                 f"The state is NaN or infinite after step {broken} of {solver}. Give edits smaller values, keep the "
                 "wave within full scale (1), and where the model runs in float16, load it in float32 or bfloat16."
             )
@@ -83,11 +83,11 @@ def check_decoded(*waves: Tensor) -> None:
 
     Raises
     ------
-    ModelError
+    NotFiniteError
         If one is not.
     """
     if not all(bool(wave.isfinite().all()) for wave in waves):
-        raise ModelError(
+        raise NotFiniteError(
             "The decoded waves are NaN or infinite, though the solve was finite: the state was too much for the codec. "
             "Give edits smaller values, and keep the wave within full scale (1)."
         )

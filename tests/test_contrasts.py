@@ -21,8 +21,8 @@ from sam_lsac.statistics import (
     sign_test,
     variance_components,
 )
-from sam_lsac.statistics.contrast import ALLOWANCE
-from sam_lsac.statistics.effect import pseudo_values
+from sam_lsac.statistics._skewed import ALLOWANCE
+from sam_lsac.statistics.effect import above_bound
 from tests.calibration.sizes import LEVELS, WORLDS, contrast_p, effect_p, error, misses, size
 
 FIGURES = arrays(np.float64, st.integers(3, 40), elements=st.floats(-50, 50).map(lambda x: round(x, 3))).filter(
@@ -162,25 +162,32 @@ def test_share_beyond_names_the_remedy():
 # ------------------------------------------------------------------------------------------------------- effect size
 
 
-def test_pseudo_values_are_the_jackknifes():
+def test_above_bound_is_the_jackknifes_contrast():
     values = SKEWED - 1
+    n, sd = values.size, values.std(ddof=1)
+    pseudo = [n * sd - (n - 1) * np.delete(values, place).std(ddof=1) for place in range(n)]
+    assert above_bound(values, 0.7) == pytest.approx(values - 0.7 * np.asarray(pseudo))
+    assert above_bound(np.stack([values, -values]), 0.7)[0] == pytest.approx(above_bound(values, 0.7))
+
+
+@given(values=FIGURES, bound=st.floats(-2, 2))
+def test_d_above_a_bound_is_a_contrast_that_agrees_with_the_noncentral_t(values, bound):
     n, d = values.size, values.mean() / values.std(ddof=1)
-    slow = []
-    for left_out in range(n):
-        rest = np.delete(values, left_out)
-        slow.append(n * d - (n - 1) * rest.mean() / rest.std(ddof=1))
-    assert pseudo_values(values) == pytest.approx(np.asarray(slow))
+    exact = stats.nct.sf(d * math.sqrt(n), n - 1, bound * math.sqrt(n))
+    expected = max(exact, contrast_test(above_bound(values, bound)).p_greater)
+    assert effect_size(values).p_above(bound) == pytest.approx(expected, rel=1e-5, abs=1e-9)
 
 
 @settings(max_examples=60, deadline=None)
 @given(values=FIGURES, level=st.sampled_from([0.9, 0.95, 0.999]))
 def test_interval_of_d_is_what_its_tests_do_not_reject(values, level):
     result = effect_size(values, level=level)
-    if math.isinf(result.low):
-        return
     assert result.low < result.d < result.high
-    assert result.p_above(result.low) == pytest.approx((1 - level) / 2, rel=1e-4)
-    assert result.p_below(result.high) == pytest.approx((1 - level) / 2, rel=1e-4)
+    for end, test in ((result.low, result.p_above), (result.high, result.p_below)):
+        if math.isinf(end):  # no bound is rejected
+            assert min(test(math.copysign(10.0**power, end)) for power in range(3)) > (1 - level) / 2
+        else:
+            assert test(end) == pytest.approx((1 - level) / 2, rel=1e-3)
 
 
 @settings(max_examples=40, deadline=None)
@@ -200,11 +207,11 @@ def test_interval_of_d_holds_the_exact_one_of_normal_data():
         assert side(result.d * math.sqrt(24), 23, end * math.sqrt(24)) <= 0.025 + 1e-6
 
 
-def test_effect_of_equal_figures_is_a_point_and_of_all_but_one_unbounded():
-    up, zero, one = effect_size([0.2] * 8), effect_size([0.0] * 8), effect_size([0.0] * 7 + [1.0])
+def test_effect_of_equal_figures_is_a_point():
+    up, zero = effect_size([0.2] * 8), effect_size([0.0] * 8)
     assert (up.d, up.low, up.high, up.p_above(0.8), up.p_below(0.8)) == (math.inf, math.inf, math.inf, 2.0**-8, 1.0)
     assert (zero.d, zero.low, zero.high, zero.p_within(0.2), zero.p_above(0.2)) == (0, 0, 0, 2.0**-8, 1.0)
-    assert (one.low, one.high, one.p_above(-9.0), one.p_below(9.0)) == (-math.inf, math.inf, 1.0, 1.0)
+    assert (up.p_above(math.inf), up.p_above(-math.inf)) == (1.0, 0.0)
     with pytest.raises(InputError, match="run more mixtures"):
         effect_size([1.0, 2.0])
 

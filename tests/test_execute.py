@@ -20,7 +20,7 @@ from sam_lsac.claims.collect import ledger
 from sam_lsac.errors import CacheError, PlanError, StoreError
 from sam_lsac.interventions import Record, attach
 from sam_lsac.interventions import entropy_rates as rates_of
-from sam_lsac.metrics import measure
+from sam_lsac.metrics import compare, measure
 from sam_lsac.runs import Progress, entropy_rates, execute, open_store, plan
 from sam_lsac.runs.compute import noise_digest
 from sam_lsac.separate import draw_noise, request_digest, separate, solve_batch
@@ -30,6 +30,7 @@ from tests import tiny_runs
 COMPUTE = sys.modules["sam_lsac.runs.compute"]
 EXECUTE = sys.modules["sam_lsac.runs.execute"]
 SHARING = {"lsac", "lsac-safe", "freeze-late", "lsac-midpoint", "freeze-late-ab2"}
+COMPARED = {"fidelity/baseline", "log_spectral_distance/baseline"}
 CACHED = {"lsac", "lsac-safe", "freeze-late", "lsac-midpoint", "freeze-late-ab2", "deepcache"}
 
 
@@ -119,11 +120,15 @@ class TestEqualToPlainRuns:
 
     def test_recording_changes_no_bit(self, full, planned, model, mixtures, store):
         blind = type(planned)(
-            arms={name: tuple(replace(spec, record=()) for spec in specs) for name, specs in planned.arms.items()}
+            arms={
+                name: tuple(replace(spec, record=(), references=()) for spec in specs)
+                for name, specs in planned.arms.items()
+            }
         )
         execute(blind, model, mixtures, store, keep=lambda _: True)
-        for before, after in zip(planned.runs, blind.runs, strict=True):
-            assert np.array_equal(store.array(after.key, "latents"), full.array(before.key, "latents"))
+        for arm, specs in planned.arms.items():
+            for before, after in zip(specs, blind.arms[arm], strict=True):
+                assert np.array_equal(store.array(after.key, "latents"), full.array(before.key, "latents"))
 
     def test_scores_are_those_of_separate(self, full, planned, model, mixtures):
         spec = planned.arms["lsac"][0]
@@ -141,7 +146,8 @@ class TestEqualToPlainRuns:
         expected = measure(
             alone, target=mixture.target, residual=mixture.residual, sample_rate=8000, metrics=spec.metrics
         )
-        for name, score in full.get([spec.key])[spec.key].scores.items():
+        for name in spec.metrics:
+            score = full.get([spec.key])[spec.key].scores[name]
             assert score.value == pytest.approx(expected[name].value, abs=1e-2)
 
     def test_what_is_scored_is_the_wave_that_is_kept(self, full, planned, mixtures):
@@ -152,6 +158,9 @@ class TestEqualToPlainRuns:
             expected = measure(
                 wave, target=mixture.target, residual=mixture.residual, sample_rate=8000, metrics=spec.metrics
             )
+            for arm, key in spec.references:
+                found = compare(wave, full.array(key, "target"))
+                expected |= {f"{kind}/{arm}": score for kind, score in found.items()}
             assert full.get([spec.key])[spec.key].scores == expected
 
 
@@ -251,14 +260,14 @@ class TestPairing:
 
     def test_an_arm_whose_noise_was_drawn_apart_makes_no_ledger(self, model, mixtures, store, monkeypatch):
         planned = some(model, mixtures, "baseline", "zero-additive")
-        original = COMPUTE.compute
+        original = COMPUTE.compute_each
 
         def apart(batch, spec, **options):
             if spec.edits:
                 batch.noise = batch.noise.roll(1, dims=1)
             return original(batch, spec, **options)
 
-        monkeypatch.setattr(EXECUTE, "compute", apart)
+        monkeypatch.setattr(EXECUTE, "compute_each", apart)
         execute(planned, model, mixtures, store)
         with pytest.raises(StoreError, match="are no pair"):
             ledger(store, planned)
@@ -366,7 +375,7 @@ class TestResume:
         with open_store(path) as store:
             assert store.keys() == {spec.key for spec in planned.arms["baseline"]}
             assert execute(planned, model, mixtures, store) == 6
-            assert len(ledger(store, planned).rows) == 9
+            assert len(ledger(store, planned).rows) == 9 + 6 * len(COMPARED)
 
     def test_a_killed_process_loses_at_most_the_batch_in_flight(self, model, mixtures, tmp_path):
         planned = some(model, mixtures, "baseline", "lsac", "uniform")
@@ -412,7 +421,7 @@ class TestResume:
             done = []
             assert execute(planned, model, mixtures, store, progress=done.append, keep=lambda _: True) == 6
             assert sum(one.runs for one in done) == 6
-            assert len(ledger(store, planned).rows) == 9
+            assert len(ledger(store, planned).rows) == 9 + 6 * len(COMPARED)
             for spec in planned.runs:  # those from before and those from after
                 assert store.array(spec.key, "target") is not None
                 single = by_hand(model, mixtures[int(spec.mixture[-1])], spec)
@@ -504,7 +513,8 @@ class TestLedger:
         where = [f"L{layer:02d}" for layer in range(4)] + ["mean"]
         ratios = {f"{form}/{name}" for form in ("block_ratio", "block_ratio_sum") for name in where}
         for arm in planned.arms:
-            wanted = metrics | (ratios if planned.arms[arm][0].spans else set())
+            compared = set() if planned.arms[arm][0].spans or arm == "baseline" else COMPARED
+            wanted = metrics | compared | (ratios if planned.arms[arm][0].spans else set())
             rows = [row for row in made.rows if row.arm == arm]
             assert {row.metric for row in rows} == wanted
             assert len(rows) == len(wanted) * 6

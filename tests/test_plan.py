@@ -68,6 +68,7 @@ OTHER = {
     "dtype": "bfloat16",
     "device": "cuda",
     "code": "z",
+    "references": (("baseline", "z"),),
     "versions": (("library", "2"),),
 }
 
@@ -81,6 +82,7 @@ DECIDES_NOTHING = {
     "records.py": "checks rows; what it reads from them stands in the key itself",
     "runs/__init__.py": "names",
     "runs/plan.py": "makes the key, in which all that it decides stands",
+    "runs/references.py": "makes the plan, in which all that it decides stands",
     "runs/versions.py": "makes part of the key",
     "runs/store.py": "keeps results as they are",
 }

@@ -33,7 +33,7 @@ def spec(seed=0):
 def result(seed=0, **changes):
     values = {
         "spec": spec(seed),
-        "scores": {"si_snr": Score(1.5 + seed), "stoi": Score(math.nan, "pystoi: too short")},
+        "scores": {"si_snr": Score(1.5 + seed), "stoi": Score(math.nan, "estimate is silent", failed=True)},
         "noise_digest": "d" * 64,
         "hits": {"transformer.layers.1.attention": 2},
         "probes": {"layers": [0, 1], "steps": [1], "block_ratio": [[1.25], [math.nan]]},
@@ -67,7 +67,9 @@ class TestRows:
         assert got.spec == spec(1)
         assert got.scores["si_snr"] == Score(2.5)
         assert math.isnan(got.scores["stoi"].value)
-        assert got.scores["stoi"].reason == "pystoi: too short"
+        assert got.scores["stoi"].reason == "estimate is silent"
+        assert got.scores["stoi"].failed
+        assert not got.scores["si_snr"].failed
         assert (got.noise_digest, got.hits, got.wall_s) == ("d" * 64, {"transformer.layers.1.attention": 2}, 0.25)
         assert got.probes["block_ratio"][0] == [1.25]
         assert math.isnan(got.probes["block_ratio"][1][0])
@@ -376,7 +378,7 @@ class TestFlippedBytes:
         "text",
         [
             b"euler:16",
-            b"pystoi: too short",
+            b"estimate is silent",
             b"transformer.layers.1.attention",
             b"block_ratio",
             b"d" * 64,

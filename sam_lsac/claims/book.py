@@ -16,6 +16,7 @@ from sam_lsac.errors import ClaimError, InputError, PlanError
 from sam_lsac.metrics import column
 from sam_lsac.records import read, unknown
 from sam_lsac.runs import Arm, check_arm
+from sam_lsac.runs.references import check_references
 
 __all__ = ["Book", "load_claims", "parse_claims"]
 
@@ -88,6 +89,10 @@ def parse_claims(data: Mapping[str, Any]) -> Book:
     if twice := [one for one in ids if ids.count(one) > 1]:
         raise ClaimError(f"claim {twice[0]} is there twice: give each its own id")
     views = read_views(file.views, arms=arms, claims=ids)
+    try:
+        check_references(arms, baseline=views.reference)
+    except PlanError as error:
+        raise ClaimError(str(error)) from error
     related = tuple(_with_family(claim, claims) for claim in claims)
     return Book(settings=settings, arms=MappingProxyType(arms), claims=related, views=views)
 

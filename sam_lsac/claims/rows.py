@@ -92,7 +92,7 @@ def _settings_record() -> type[Any]:
 
 @cache
 def _arm_record() -> type[Any]:
-    return _record("Arm", required=["solver"], optional=["edits", "text", "spans"])
+    return _record("Arm", required=["solver"], optional=["edits", "text", "spans", "references"])
 
 
 def _record(name: str, *, required: Iterable[str], optional: Iterable[str] = ()) -> type[Any]:
@@ -130,6 +130,7 @@ def _types() -> Mapping[str, Any]:
         "targets": Annotated[dict[str, positive], Field(min_length=1)],
         "seeds": Annotated[tuple[count, ...], Field(min_length=1), AfterValidator(_different)],
         "edits": tuple[dict[str, Any], ...],
+        "references": Annotated[tuple[text, ...], AfterValidator(_different)],
         "text": bool,
         "spans": bool,
     }

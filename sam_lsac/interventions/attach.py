@@ -1,7 +1,8 @@
 """Until when an edit acts: `attach` puts edits around modules of one model, for one solve, and undoes itself.
 
 Every edited module gets an instance attribute ``forward``, which is deleted on leaving; nothing else of the model is
-touched. Wrapping ``forward``, and not hooking it, lets an edit skip the module's work.
+touched. Wrapping ``forward``, and not hooking it, lets an edit skip the module's work. A ``forward`` that a library set
+in an edit's `around` lies inside that wrapper, and is there again when the library is taken out.
 
 References
 ----------
@@ -23,6 +24,7 @@ from torch import nn
 from sam_lsac.errors import EditError
 from sam_lsac.interventions.edit import CacheReport, Call, Clock, Edit
 from sam_lsac.interventions.sites import Site, resolve
+from sam_lsac.interventions.undo import brings_library, surrounded
 
 __all__ = ["Attachment", "attach", "first_acting_step"]
 
@@ -42,6 +44,8 @@ class Attachment:
         After leaving, what each edit leaves: a `CacheReport`, a `Recording`, or None.
     hits
         After leaving, calls that reused a stored tensor, by site path, over all caches.
+    states
+        For each edit, what its `begin` made, until leaving.
     """
 
     def __init__(self, edits: Sequence[Edit], clock: Clock) -> None:
@@ -50,7 +54,7 @@ class Attachment:
         self.fired = [0] * len(self.edits)
         self.outcomes: tuple[Any, ...] = ()
         self._before = clock.completed
-        self._states = [edit.begin(clock) for edit in self.edits]
+        self.states = [edit.begin(clock) for edit in self.edits]
         self._owner = threading.get_ident()
         self._wrappers: list[_Wrapper] = []
 
@@ -68,13 +72,36 @@ class Attachment:
                 total[path] = total.get(path, 0) + count
         return total
 
+    def again(self) -> None:
+        """Begin another solve in this block, of as many evaluations: how libraries are used that stay on a model.
+
+        The counts begin anew; each edit makes its state of the one before, with `Edit.again`.
+
+        Raises
+        ------
+        EditError
+            If the solve under way is not done.
+        """
+        if self.clock.completed != self.clock.nfe:
+            raise EditError(
+                f"{self.evaluations} evaluations are done of a solve of nfe = {self.clock.nfe}; finish it, then go on."
+            )
+        self.clock.completed = self._before
+        self.fired = [0] * len(self.edits)
+        self.states = [edit.again(self.clock, state) for edit, state in zip(self.edits, self.states, strict=True)]
+
     def install(self, modules: dict[Site, tuple[nn.Module, list[int]]]) -> None:
         """Wrap each module; all or none."""
+        libraries = any(brings_library(edit) for edit in self.edits)
         try:
             for site, (module, chain) in modules.items():
                 wrapper = _wrapper_class()(self, site, module, chain)
-                if module.__dict__.setdefault("forward", wrapper) is not wrapper:  # atomic, so that one thread wins
-                    _refuse(site, module.__dict__["forward"])
+                present = module.__dict__.setdefault("forward", wrapper)  # atomic, so that one thread wins
+                if present is not wrapper:
+                    if not libraries or isinstance(present, _Wrapper):
+                        _refuse(site, present)
+                    wrapper.beneath = module.__dict__["forward"]
+                    module.__dict__["forward"] = wrapper
                 self._wrappers.append(wrapper)
         except BaseException:
             self.leave()
@@ -82,14 +109,16 @@ class Attachment:
 
     def leave(self) -> list[Any]:
         """Delete every ``forward`` that was set and hand over the states; raise if another library replaced one."""
-        states, self._states = self._states, []
+        states, self.states = self.states, []
         foreign = []
         while self._wrappers:
             wrapper = self._wrappers.pop()
-            if wrapper.module.__dict__.get("forward") is wrapper:
-                del wrapper.module.forward
-            else:
+            if wrapper.module.__dict__.get("forward") is not wrapper:
                 foreign.append(wrapper.site.path)
+            elif wrapper.beneath is not None:
+                wrapper.module.__dict__["forward"] = wrapper.beneath
+            else:
+                del wrapper.module.forward
         if foreign:
             raise EditError(
                 f"The forward of {foreign[-1]} was replaced while edits were attached; undo that inside the block."
@@ -131,7 +160,7 @@ class Attachment:
         inner = partial(self.call, wrapper, depth - 1)
         call = Call(site=wrapper.site, module=wrapper.module, clock=self.clock, args=args, kwargs=kwargs, inner=inner)
         self.fired[index] += 1
-        return self.edits[index].apply(call, self._states[index])
+        return self.edits[index].apply(call, self.states[index])
 
 
 class _Wrapper:
@@ -143,6 +172,7 @@ class _Wrapper:
         self.module = module
         self.chain = chain
         self.original = module.forward
+        self.beneath: Any = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self.run.check()
@@ -211,7 +241,8 @@ def attach(
     ------
     EditError
         If an edit does not fit the model or the solve (then nothing was touched); if the model is already attached; on
-        evaluation ``nfe + 1``; on use from another thread; on copying; on leaving, if an edit never fired.
+        evaluation ``nfe + 1``; on use from another thread; on copying; on leaving, if an edit never fired, or a library
+        left the model changed.
     CacheError
         On leaving, if a cache never hit.
     """
@@ -226,12 +257,16 @@ def attach(
     for index, edit in enumerate(edits):
         for site in edit.sites(model):
             modules.setdefault(site, (resolve(model, site), []))[1].append(index)
+    for site, (module, _) in modules.items():
+        if "forward" in module.__dict__:
+            _refuse(site, module.__dict__["forward"])
     run = Attachment(edits, clock)
-    run.install(modules)
-    try:
-        yield run
-    finally:
-        states = run.leave()
+    with surrounded(model, run.edits, clock, run.states):
+        run.install(modules)
+        try:
+            yield run
+        finally:
+            states = run.leave()
     run.conclude(states)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -148,6 +149,28 @@ class Edit(ABC):
     def begin(self, clock: Clock) -> Any:
         """Make the state of one solve; raises EditError if the edit does not fit a solve of ``clock.n_steps`` steps."""
         return None
+
+    def again(self, clock: Clock, state: Any) -> Any:
+        """Make the state of another solve within one `around`; what a library keeps between solves goes with it."""
+        return self.begin(clock)
+
+    def around(self, model: nn.Module, clock: Clock, state: Any) -> AbstractContextManager[Any]:
+        """Bring in a library that replaces ``forward`` for a model's life, and take it out again; nothing by default.
+
+        Entered before the sites are wrapped and left after they are unwrapped, also after an exception. Whatever
+        ``forward`` the library sets is inside `apply`, so that an edit whose sites are what the library may skip counts
+        there what really ran. All that is changed must be taken back; only a ``forward`` is swept up.
+
+        Parameters
+        ----------
+        model
+            To be changed.
+        clock
+            Of the solve.
+        state
+            Of `begin`.
+        """
+        return nullcontext()
 
     @abstractmethod
     def apply(self, call: Call, state: Any) -> Tensor:

@@ -12,7 +12,9 @@ Meta, ``sam_audio/model/transformer.py``, ``patcher.py``, ``rope.py``.
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +22,8 @@ from torch import Tensor, nn
 
 from sam_lsac.errors import CheckpointError, InputError
 from sam_lsac.model.config import TransformerConfig
+from sam_lsac.model.kernels import Linear, attend, gated_product, is_plain, rms_norm
+from sam_lsac.model.packed import PackedHeads, pack_heads
 
 __all__ = ["Attention", "DiT", "DiTBlock", "RMSNorm", "RotaryEmbedding"]
 
@@ -55,13 +59,18 @@ class DiT(nn.Module):
         )
         self.layers = nn.ModuleList(DiTBlock(config) for _ in range(config.n_layers))
         self.norm = RMSNorm(config.dim, config.norm_eps)
-        self.output = nn.Linear(config.dim, config.out_channels, bias=config.fc_bias)
+        self.output = Linear(config.dim, config.out_channels, bias=config.fc_bias)
         self.x_embedder = Patcher(config.dim)
         self.y_embedder = ContextEmbedder(config)
         self.t_embedder = TimestepEmbedder(config)
         self.t_block_non_linearity = _non_linearity(config.t_block_non_linearity)
         self.t_block = nn.Linear(config.dim, config.dim * 6, bias=config.t_block_bias)
         self.final_layer_scale_shift_table = nn.Parameter(torch.randn(2, config.dim) / config.dim**0.5)
+
+    def pack(self) -> list[PackedHeads]:
+        """Pack the projections of every attention module; they serve as long as the caller holds them."""
+        packed = [part for layer in self.layers for part in cast(DiTBlock, layer).pack()]
+        return [part for part in packed if part is not None]
 
     def forward(
         self,
@@ -121,6 +130,10 @@ class DiTBlock(nn.Module):
         self.cross_attention = Attention(config)
         self.scale_shift_table = nn.Parameter(torch.randn(6, config.dim) / config.dim**0.5)
 
+    def pack(self) -> tuple[PackedHeads | None, PackedHeads | None]:
+        """Pack the projections of self-attention, and the queries of cross-attention."""
+        return self.attention.pack(joint=True), self.cross_attention.pack(joint=False)
+
     def forward(
         self,
         x: Tensor,
@@ -136,9 +149,9 @@ class DiTBlock(nn.Module):
         attended = self.attention(
             modulate(self.attention_norm(x), shift_sa, scale_sa), key_padding_mask=padding_mask, rope=rope
         )
-        h = x + attended * gate_sa
+        h = torch.addcmul(x, attended, gate_sa)
         h = h + self.cross_attention(x=h, cross_x=cross_x, key_padding_mask=memory_padding_mask)
-        return h + self.feed_forward(modulate(self.ffn_norm(h), shift_ff, scale_ff)) * gate_ff
+        return torch.addcmul(h, self.feed_forward(modulate(self.ffn_norm(h), shift_ff, scale_ff)), gate_ff)
 
 
 class Attention(nn.Module):
@@ -150,10 +163,11 @@ class Attention(nn.Module):
         self.n_heads = config.n_heads
         self.n_kv_heads = config.n_heads
         self.use_qk_norm = config.qk_norm
-        self.wq = nn.Linear(config.dim, config.dim, bias=config.fc_bias)
-        self.wk = nn.Linear(config.dim, config.dim, bias=config.fc_bias)
-        self.wv = nn.Linear(config.dim, config.dim, bias=config.fc_bias)
-        self.wo = nn.Linear(config.dim, config.dim, bias=config.fc_bias)
+        self._packed: weakref.ref[PackedHeads] | None = None
+        self.wq = Linear(config.dim, config.dim, bias=config.fc_bias)
+        self.wk = Linear(config.dim, config.dim, bias=config.fc_bias)
+        self.wv = Linear(config.dim, config.dim, bias=config.fc_bias)
+        self.wo = Linear(config.dim, config.dim, bias=config.fc_bias)
         if config.qk_norm:
             self.q_norm = RMSNorm(self.head_dim, config.norm_eps)
             self.k_norm = RMSNorm(self.head_dim, config.norm_eps)
@@ -170,17 +184,42 @@ class Attention(nn.Module):
         rope: RotaryEmbedding | None = None,
     ) -> Tensor:
         """Attend from ``x`` [B, T, D] to ``cross_x`` [B, L, D] or to itself; the mask [B, L] is True where kept."""
-        source = x if cross_x is None else cross_x
-        q = self.reshape_heads(self.wq(x), self.n_heads)  # [B, H, T, E]
-        k = self.reshape_heads(self.wk(source), self.n_kv_heads)  # [B, H, L, E]
-        v = self.reshape_heads(self.wv(source), self.n_kv_heads)  # [B, H, L, E]
-        if self.use_qk_norm:
-            q, k = self.q_norm(q), self.k_norm(k)
-        if rope is not None:
-            q, k = rope(q, bhle=True), rope(k, bhle=True)
-        mask = None if key_padding_mask is None else key_padding_mask[:, None, None, :]  # [B, 1, 1, L]
-        mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # [B, H, T, E]
+        packed = self._packed_for(x, rope)
+        if packed is not None and cross_x is None:
+            q, k, v = packed.project(self, x, rope)  # [B, H, T, E] each
+        else:
+            source = x if cross_x is None else cross_x
+            q = self._queries(x, rope) if packed is None else packed.project(self, x, rope)[0]  # [B, H, T, E]
+            k = self.reshape_heads(self.wk(source), self.n_kv_heads)  # [B, H, L, E]
+            v = self.reshape_heads(self.wv(source), self.n_kv_heads)  # [B, H, L, E]
+            k = self.k_norm(k) if self.use_qk_norm else k
+            k = rope(k, bhle=True) if rope is not None else k
+        mixed = attend(q, k, v, key_padding_mask)  # [B, H, T, E]
         return self.wo(mixed.transpose(1, 2).flatten(2))  # [B, T, D]
+
+    def _queries(self, x: Tensor, rope: RotaryEmbedding | None) -> Tensor:
+        q = self.reshape_heads(self.wq(x), self.n_heads)  # [B, H, T, E]
+        q = self.q_norm(q) if self.use_qk_norm else q
+        return rope(q, bhle=True) if rope is not None else q
+
+    def _packed_for(self, x: Tensor, rope: RotaryEmbedding | None) -> PackedHeads | None:
+        """The packed projections, where a solve holds them and they serve."""
+        if not is_plain(x) or self._packed is None:
+            return None
+        packed = self._packed()
+        return packed if packed is not None and packed.serves(self, rope) else None
+
+    def pack(self, *, joint: bool) -> PackedHeads | None:
+        """Project by packed weights as long as somebody holds them; those that are held already are given again."""
+        held = self._packed() if self._packed is not None else None
+        if held is None or not held.serves(self, None):
+            held = pack_heads(self, joint=joint)
+            self._packed = None if held is None else weakref.ref(held)
+        return held
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the packed weights, which belong to a solve and to these parameters."""
+        return self.__dict__ | {"_packed": None}
 
 
 class FeedForward(nn.Module):
@@ -190,15 +229,16 @@ class FeedForward(nn.Module):
         super().__init__()
         self.swiglu = config.non_linearity == "swiglu"
         self.non_linearity = _non_linearity(config.non_linearity)
-        self.w1 = nn.Linear(config.dim, config.ffn_hidden_dim, bias=config.fc_bias)
-        self.w2 = nn.Linear(config.ffn_hidden_dim, config.dim, bias=config.fc_bias)
+        self.w1 = Linear(config.dim, config.ffn_hidden_dim, bias=config.fc_bias)
+        self.w2 = Linear(config.ffn_hidden_dim, config.dim, bias=config.fc_bias)
         if self.swiglu:
-            self.w3 = nn.Linear(config.dim, config.ffn_hidden_dim, bias=config.fc_bias)
+            self.w3 = Linear(config.dim, config.ffn_hidden_dim, bias=config.fc_bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, T, D] to [B, T, D]."""
-        hidden = self.non_linearity(self.w1(x))
-        return self.w2(hidden * self.w3(x) if self.swiglu else hidden)
+        if self.swiglu:
+            return self.w2(gated_product(x, self.w1, self.w3, self.non_linearity))
+        return self.w2(self.non_linearity(self.w1(x)))
 
 
 class ProjectionLayer(nn.Module):
@@ -208,15 +248,16 @@ class ProjectionLayer(nn.Module):
         super().__init__()
         self.swiglu = non_linearity == "swiglu"
         self.non_linearity = _non_linearity(non_linearity)
-        self.w1 = nn.Linear(in_dim, out_dim, bias=bias)
-        self.w2 = nn.Linear(out_dim, out_dim, bias=bias)
+        self.w1 = Linear(in_dim, out_dim, bias=bias)
+        self.w2 = Linear(out_dim, out_dim, bias=bias)
         if self.swiglu:
-            self.w3 = nn.Linear(in_dim, out_dim, bias=bias)
+            self.w3 = Linear(in_dim, out_dim, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [..., in_dim] to [..., out_dim]."""
-        hidden = self.non_linearity(self.w1(x))
-        return self.w2(hidden * self.w3(x) if self.swiglu else hidden)
+        if self.swiglu:
+            return self.w2(gated_product(x, self.w1, self.w3, self.non_linearity))
+        return self.w2(self.non_linearity(self.w1(x)))
 
 
 class ContextEmbedder(nn.Module):
@@ -311,9 +352,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise [..., dim]."""
-        x32 = x.float()
-        normed = x32 * torch.rsqrt(x32.pow(2).mean(-1, keepdim=True) + self.eps)
-        return (normed * self.weight).type_as(x)
+        return rms_norm(x, self.weight, self.eps)
 
 
 class Patcher(nn.Module):
@@ -356,7 +395,7 @@ class ConvBlock1d(nn.Module):
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """Scale and shift a normalised state."""
-    return x * (1 + scale) + shift
+    return torch.addcmul(shift, x, 1 + scale)
 
 
 def _non_linearity(kind: str) -> Callable[[Tensor], Tensor]:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sam_lsac.model.kernels import is_edited, linear
 from sam_lsac.model.sam_audio import Conditions, SAMAudio
 
 __all__ = ["PreparedVelocity"]
@@ -45,6 +46,7 @@ class PreparedVelocity:
         self._text_term = _once(model.memory_proj, self._text)  # [B, L, D]
         self._audio_pad_mask = _if_any_padding(conditions.audio_pad_mask)
         self._text_mask = _if_any_padding(conditions.text_mask)
+        self._packed = model.transformer.pack()  # held, and with it used, as long as this is
 
     def __call__(self, time: float, state: Tensor) -> Tensor:
         """Evaluate the velocity.
@@ -76,11 +78,11 @@ class PreparedVelocity:
     def _align(self, state: Tensor) -> Tensor:
         """Project the state and add the constant terms, [B, T, D]."""
         model, given = self._model, self._conditions
-        if _is_edited(model.proj):
+        if is_edited(model.proj):
             mixture = given.audio_features
             aligned = model.proj(torch.cat([state, torch.zeros_like(mixture), mixture], dim=2).to(self._dtype))
         else:
-            aligned = F.linear(state.to(self._dtype), self._state_weight) + self._mixture
+            aligned = linear(state.to(self._dtype), self._state_weight) + self._mixture
         if self._video is not None:
             aligned = self._add(model.align_masked_video, aligned, self._video_term, self._video)
         if given.anchor_ids is not None and given.anchor_alignment is not None:
@@ -93,13 +95,13 @@ class PreparedVelocity:
         if self._text is None:
             return embedded
         module = self._model.memory_proj
-        term = module(self._text) if self._text_term is None or _is_edited(module) else self._text_term
+        term = module(self._text) if self._text_term is None or is_edited(module) else self._text_term
         return term + embedded
 
     @staticmethod
     def _add(module: nn.Module, aligned: Tensor, term: Tensor | None, *inputs: Tensor) -> Tensor:
         """Add what a module adds: its constant term, or, where it is edited, what it says now."""
-        if term is None or _is_edited(module):
+        if term is None or is_edited(module):
             result: Tensor = module(aligned, *inputs)
             return result
         return aligned + term
@@ -107,18 +109,10 @@ class PreparedVelocity:
 
 def _once(module: nn.Module, *inputs: Tensor | None) -> Tensor | None:
     """What a module gives, unless an input is missing or it is edited."""
-    if any(value is None for value in inputs) or _is_edited(module):
+    if any(value is None for value in inputs) or is_edited(module):
         return None
     result: Tensor = module(*inputs)
     return result
-
-
-def _is_edited(module: nn.Module) -> bool:
-    """Whether the module, or one inside it, has a forward of its own or a hook."""
-    return any(
-        "forward" in part.__dict__ or part._forward_hooks or part._forward_pre_hooks  # no public way to ask
-        for part in module.modules()
-    )
 
 
 def _if_any_padding(mask: Tensor | None) -> Tensor | None:

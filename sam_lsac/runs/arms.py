@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from sam_lsac.caching import CacheAttention, DeepCache, LayerClasses, LSACLevel, layer_classes
+from sam_lsac.caching.peers import PEERS
 from sam_lsac.errors import PlanError, SamLsacError
 from sam_lsac.interventions import (
     Edit,
@@ -43,6 +44,7 @@ EDITS: Mapping[str, type[Edit] | type[LSACLevel]] = {
     "UniformCrossAttention": UniformCrossAttention,
     "ZeroAdditive": ZeroAdditive,
     "ZeroCrossAttention": ZeroCrossAttention,
+    **PEERS,
 }
 
 #: Stands for any model's classes where there is no model: every class has a layer that every model has.
@@ -63,6 +65,8 @@ class Arm:
         Each with its ``kind``, a word of `EDITS`, and its arguments; layers may be "stable", "moderate" or "fast".
     text, spans
         Whether the prompt, and the activity spans, are given to the model.
+    references
+        Arms, full solves, that its output is compared with; None for the baseline, see `references_of`.
     """
 
     __pydantic_config__: ClassVar[Any] = STRICT
@@ -72,6 +76,7 @@ class Arm:
     edits: tuple[Mapping[str, Any], ...] = ()
     text: bool = True
     spans: bool = False
+    references: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from sam_lsac.errors import CacheError
+from sam_lsac.errors import CacheError, NotFiniteError
 from sam_lsac.interventions import Attachment, CacheReport, Edit, Record, Recording, ShuffleSpans
 from sam_lsac.metrics import Score, measure
 from sam_lsac.mixtures import Mixture
@@ -28,7 +28,7 @@ from sam_lsac.runs.plan import RunSpec
 from sam_lsac.separate import decode, draw_noise, request_digest, solve_batch
 from sam_lsac.solver import SolverState, parse_solver
 
-__all__ = ["Batch", "Computed", "Prefix", "compute", "unusable"]
+__all__ = ["Batch", "Computed", "Prefix", "compute_each", "unusable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -67,6 +67,8 @@ class Computed:
         Seconds for one example: solve and decoding of the batch over B; where it started from a prefix, without that.
     prefix
         The states that were asked for.
+    failures
+        For each example why it has no output: a state or the wave is not finite. None where it has one.
     """
 
     latents: Tensor
@@ -76,6 +78,7 @@ class Computed:
     probes: tuple[dict[str, Any], ...]
     wall_s: float
     prefix: Prefix
+    failures: tuple[str | None, ...]
 
     def score(self, index: int, mixture: Mixture, metrics: Sequence[str]) -> dict[str, Score]:
         """Score one example against its true sources."""
@@ -104,6 +107,7 @@ class Batch:
 
     def __init__(self, model: SAMAudio, mixtures: Sequence[Mixture], seeds: Sequence[int]) -> None:
         self.model = model
+        self._given = tuple(mixtures)
         self.mixtures = tuple(mixture.at(model.sample_rate) for mixture in mixtures)
         self.seeds = tuple(seeds)
         device = model.proj.weight.device
@@ -131,6 +135,35 @@ class Batch:
             given = replace(given, anchor_ids=ids, anchor_alignment=alignment)
         return given
 
+    def only(self, index: int) -> Batch:
+        """The batch of one example, from the same noise."""
+        alone = Batch(self.model, [self._given[index]], [self.seeds[index]])
+        alone.noise = self.noise[index : index + 1]
+        return alone
+
+
+def compute_each(
+    batch: Batch, spec: RunSpec, *, prefix: Prefix | None = None, keep_steps: Collection[int] = ()
+) -> Computed:
+    """Solve one variant of a batch and decode it, whatever becomes of single examples.
+
+    Where a number is not finite the examples are computed one by one, from the first step: those that are finite alone
+    have their output, and of the others the reason is kept, and no states. All else is as in `compute`.
+
+    Raises
+    ------
+    EditError
+        If an edit does not fit or had no effect.
+    CacheError
+        If a cache never hit.
+    """
+    try:
+        return compute(batch, spec, prefix=prefix, keep_steps=keep_steps)
+    except NotFiniteError as error:
+        if len(batch.seeds) == 1:
+            return _failed(batch, str(error))
+    return _together([compute_each(batch.only(index), spec) for index in range(len(batch.seeds))])
+
 
 def compute(batch: Batch, spec: RunSpec, *, prefix: Prefix | None = None, keep_steps: Collection[int] = ()) -> Computed:
     """Solve one variant of a batch and decode it.
@@ -149,6 +182,8 @@ def compute(batch: Batch, spec: RunSpec, *, prefix: Prefix | None = None, keep_s
 
     Raises
     ------
+    NotFiniteError
+        If a state or a wave is not finite.
     EditError
         If an edit does not fit or had no effect.
     CacheError
@@ -187,6 +222,35 @@ def compute(batch: Batch, spec: RunSpec, *, prefix: Prefix | None = None, keep_s
         probes=_probes(left[0], len(batch.seeds)),
         wall_s=wall_s,
         prefix=Prefix(states=states, noise_digests=digests),
+        failures=(None,) * len(batch.seeds),
+    )
+
+
+def _failed(batch: Batch, reason: str) -> Computed:
+    """A batch of one example that has no output."""
+    return Computed(
+        latents=torch.full_like(batch.noise, torch.nan),
+        waves=np.full((1, batch.mixtures[0].target.size), np.nan, dtype=np.float32),
+        noise_digests=(noise_digest(batch.noise[0]),),
+        hits={},
+        probes=({},),
+        wall_s=0.0,
+        prefix=Prefix(),
+        failures=(reason,),
+    )
+
+
+def _together(parts: Sequence[Computed]) -> Computed:
+    """One batch of examples that were computed alone."""
+    return Computed(
+        latents=torch.cat([one.latents for one in parts]),
+        waves=np.concatenate([one.waves for one in parts]),
+        noise_digests=tuple(digest for one in parts for digest in one.noise_digests),
+        hits=next((one.hits for one in parts if one.failures == (None,)), {}),
+        probes=tuple(probe for one in parts for probe in one.probes),
+        wall_s=float(np.mean([one.wall_s for one in parts if one.failures == (None,)] or [0.0])),
+        prefix=Prefix(),
+        failures=tuple(reason for one in parts for reason in one.failures),
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from math import nan
@@ -18,12 +18,13 @@ from typing import Any
 import torch
 from numpy.typing import NDArray
 
-from sam_lsac.errors import PlanError
+from sam_lsac.errors import NotFiniteError, PlanError
 from sam_lsac.metrics import Score
 from sam_lsac.mixtures import Mixture
 from sam_lsac.model import SAMAudio
 from sam_lsac.model.digest import checkpoint_digest
-from sam_lsac.runs.compute import Batch, Computed, Prefix, compute, edits_of, unusable
+from sam_lsac.runs.compared import References
+from sam_lsac.runs.compute import Batch, Computed, Prefix, compute, compute_each, edits_of, unusable
 from sam_lsac.runs.plan import Plan, RunSpec
 from sam_lsac.runs.store import RunResult, Store
 from sam_lsac.runs.versions import code_version
@@ -68,15 +69,11 @@ class _Example:
     @property
     def variants(self) -> tuple[RunSpec, ...]:
         """The runs without what names the example; equal for examples that can share a batch."""
-        blank: dict[str, Any] = {
-            "mixture": "",
-            "tier": "",
-            "group": "",
-            "residual_group": "",
-            "mixture_digest": "",
-            "seed": 0,
-        }
-        return tuple(replace(spec, **blank) for spec in self.specs)
+        names = ("mixture", "tier", "group", "residual_group", "mixture_digest")
+        blank: dict[str, Any] = dict.fromkeys(names, "") | {"seed": 0}
+        return tuple(
+            replace(spec, **blank, references=tuple((arm, "") for arm, _ in spec.references)) for spec in self.specs
+        )
 
 
 def execute(
@@ -108,7 +105,8 @@ def execute(
     batch_size
         Examples at once.
     keep
-        For which runs the separated wave ("target", [N]) and the latents ("latents", [T, 2 C]) are stored too.
+        For which runs the separated wave ("target", [N]) and the latents ("latents", [T, 2 C]) are stored too. The
+        waves that others are compared with (``plan.waves``) always are.
 
     Returns
     -------
@@ -118,7 +116,10 @@ def execute(
     Raises
     ------
     PlanError
-        If the plan is of another model, type, device, code or mixtures; if the store is read-only and a run is missing.
+        If the plan is of another model, type, device, code or mixtures; if the store is read-only and a run is missing;
+        if a run that others are compared with is neither in the plan nor in the store.
+    StoreError
+        If the wave of such a run is not in the store, or the store cannot be used.
     EditError
         If an edit does not fit or had no effect.
     CacheError
@@ -140,20 +141,26 @@ def execute(
             if progress is not None:
                 progress(Progress(arm=arm, runs=count, computed=results[0].noise_digest is not None))
 
+    def kept(spec: RunSpec) -> tuple[str, ...]:
+        if keep is not None and keep(spec):
+            return ("target", "latents")
+        return ("target",) if spec.key in plan.waves else ()
+
     examples, skipped = _examples(missing, model, mixtures)
     if skipped:
         keep_results(skipped)
     for chunk in _chunks(examples, batch_size):
+        references = References(store)
         batch = Batch(model, [one.given for one in chunk], [one.seed for one in chunk])
         for position, computed in _compute_variants(batch, chunk[0].variants):
-            keep_results(_results(chunk, position, computed=computed, keep=keep))
+            keep_results(_results(chunk, position, computed, references=references, keep=kept))
     return len(missing)
 
 
 def _arms_of(plan: Plan) -> dict[str, str]:
     """The first arm that asks for each run, by the run's key."""
     found: dict[str, str] = {}
-    for arm, specs in plan.arms.items():
+    for arm, specs in (*plan.arms.items(), *plan.references.items()):
         for spec in specs:
             found.setdefault(spec.key, arm)
     return found
@@ -195,7 +202,7 @@ def _examples(
         if digest not in prepared:
             prepared[digest] = known[digest].at(model.sample_rate)
         if reason := unusable(spec, prepared[digest], model):
-            scores = {metric: Score(nan, reason) for metric in spec.metrics}
+            scores = {column: Score(nan, reason) for column in spec.columns}
             skipped.append(RunResult(spec=spec, scores=scores, noise_digest=None))
         else:
             grouped.setdefault((digest, spec.seed), []).append(spec)
@@ -206,9 +213,9 @@ def _examples(
     return examples, skipped
 
 
-def _order(spec: RunSpec) -> tuple[Family, bool, str]:
-    """Runs of one family follow each other, the one without edits first."""
-    return _family(spec), bool(spec.edits), repr(spec.edits)
+def _order(spec: RunSpec) -> tuple[bool, Family, str]:
+    """Runs without edits first, in the plan's order; the others alike for every example, so that they share batches."""
+    return (True, _family(spec), repr(spec.edits)) if spec.edits else (False, ("", False, False), "")
 
 
 def _family(spec: RunSpec) -> Family:
@@ -227,21 +234,40 @@ def _chunks(examples: Sequence[_Example], batch_size: int) -> Iterator[list[_Exa
 
 
 def _compute_variants(batch: Batch, variants: Sequence[RunSpec]) -> Iterator[tuple[int, Computed]]:
-    """Compute each variant of a batch, with the position of it; those of one family share the baseline's states."""
+    """Compute each variant of a batch, with the position of it.
+
+    Those without edits come first, in the plan's order, so that what others are compared with is there. Edited runs
+    follow, family by family, and share the states of the run without edits.
+    """
     families: dict[Family, list[int]] = {}
     for position, spec in enumerate(variants):
-        families.setdefault(_family(spec), []).append(position)
-    for positions in families.values():
-        specs = [variants[position] for position in positions]
-        wanted = {step for spec in specs if spec.edits and (step := _plain_steps(spec)) > 0}
-        prefix: Prefix | None = None
-        if specs[0].edits and _pays(specs):
-            prefix = compute(batch, replace(specs[0], edits=(), record=()), keep_steps=wanted).prefix
-        for position, spec in zip(positions, specs, strict=True):
-            computed = compute(batch, spec, prefix=prefix if spec.edits else None, keep_steps=wanted)
-            if not spec.edits:
-                prefix = computed.prefix
+        if spec.edits:
+            families.setdefault(_family(spec), []).append(position)
+    wanted = {
+        family: {step for position in positions if (step := _plain_steps(variants[position])) > 0}
+        for family, positions in families.items()
+    }
+    prefixes: dict[Family, Prefix] = {}
+    for position, spec in enumerate(variants):
+        if not spec.edits:
+            computed = compute_each(batch, spec, keep_steps=wanted.get(_family(spec), ()))
+            prefixes.setdefault(_family(spec), computed.prefix)
             yield position, computed
+    for family, positions in families.items():
+        specs = [variants[position] for position in positions]
+        prefix = prefixes.pop(family, None)
+        if prefix is None and _pays(specs):
+            prefix = _prefix(batch, specs[0], keep_steps=wanted[family])
+        for position, spec in zip(positions, specs, strict=True):
+            yield position, compute_each(batch, spec, prefix=prefix)
+
+
+def _prefix(batch: Batch, spec: RunSpec, *, keep_steps: Collection[int]) -> Prefix | None:
+    """The states of the run without edits, where that run is not asked for; None where it is not finite."""
+    try:
+        return compute(batch, replace(spec, edits=(), record=()), keep_steps=keep_steps).prefix
+    except NotFiniteError:
+        return None
 
 
 def _plain_steps(spec: RunSpec) -> int:
@@ -255,23 +281,34 @@ def _pays(specs: Sequence[RunSpec]) -> bool:
 
 
 def _results(
-    chunk: Sequence[_Example], position: int, *, computed: Computed, keep: Callable[[RunSpec], bool] | None
+    chunk: Sequence[_Example],
+    position: int,
+    computed: Computed,
+    *,
+    references: References,
+    keep: Callable[[RunSpec], tuple[str, ...]],
 ) -> list[RunResult]:
-    """Score one variant of a batch."""
+    """Score one variant of a batch; what is not finite has failed in every column."""
     results = []
     for index, example in enumerate(chunk):
-        spec = example.specs[position]
+        spec, reason = example.specs[position], computed.failures[index]
         arrays: Mapping[str, NDArray[Any]] = {}
-        if keep is not None and keep(spec):
-            arrays = {"target": computed.waves[index], "latents": computed.latents[index].cpu().numpy()}
+        if reason is not None:
+            scores = {column: Score(nan, reason, failed=True) for column in spec.columns}
+        else:
+            scores = computed.score(index, example.mixture, spec.metrics)
+            failed = any(score.failed for score in scores.values())
+            scores |= references.scores(spec, computed.waves[index], failed=failed)
+            made = {"target": computed.waves[index], "latents": computed.latents[index].cpu().numpy()}
+            arrays = {name: made[name] for name in keep(spec)}
         results.append(
             RunResult(
                 spec=spec,
-                scores=computed.score(index, example.mixture, spec.metrics),
+                scores=scores,
                 noise_digest=computed.noise_digests[index],
-                hits=computed.hits,
+                hits=computed.hits if reason is None else {},
                 probes=computed.probes[index],
-                wall_s=computed.wall_s,
+                wall_s=computed.wall_s if reason is None else 0.0,
                 arrays=arrays,
             )
         )

@@ -15,12 +15,13 @@ from typing import Any, ClassVar
 
 from sam_lsac.errors import InputError, PlanError
 from sam_lsac.interventions import Edit
-from sam_lsac.metrics import DEFAULT_METRICS, METRICS
+from sam_lsac.metrics import COMPARISONS, DEFAULT_METRICS, METRICS, comparison
 from sam_lsac.mixtures import Mixture
 from sam_lsac.model import SAMAudio
 from sam_lsac.model.digest import checkpoint_digest
 from sam_lsac.records import STRICT, read, unknown
 from sam_lsac.runs.arms import Arm, ResolvedArm, build_edit, describe_edit, resolve_arm
+from sam_lsac.runs.references import check_references, in_order, references_of
 from sam_lsac.runs.versions import code_version, edit_version
 from sam_lsac.separate import check_seed
 
@@ -59,6 +60,8 @@ class RunSpec:
         Of the transformer: "float32", "cpu".
     code
         `code_version`.
+    references
+        Arms, full solves, that the output is compared with: name and key of the run each.
     versions
         Of what else decides, such as a library that an edit uses: name and version each, by name.
     residual_group
@@ -82,6 +85,7 @@ class RunSpec:
     dtype: str
     device: str
     code: str
+    references: tuple[tuple[str, str], ...] = ()
     versions: tuple[tuple[str, str], ...] = ()
     residual_group: str = ""
 
@@ -91,6 +95,11 @@ class RunSpec:
         decisive = {name: value for name, value in self.to_json().items() if name not in _LABELS}
         text = json.dumps(decisive, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All scores of the run: its metrics, and the comparisons with each reference."""
+        return (*self.metrics, *(comparison(kind, arm) for arm, _ in self.references for kind in COMPARISONS))
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON has them, the edits as their rows."""
@@ -121,15 +130,32 @@ class Plan:
     ----------
     arms
         By name, one run a mixture and seed.
+    references
+        Further arms, by name: those that the others are compared with.
+    waves
+        Keys of the runs whose separated waves are kept, for others to be compared with.
     """
 
     arms: Mapping[str, tuple[RunSpec, ...]] = field(hash=False)
+    references: Mapping[str, tuple[RunSpec, ...]] = field(default_factory=dict, hash=False)
+    waves: frozenset[str] = frozenset()
 
     @property
     def runs(self) -> tuple[RunSpec, ...]:
-        """Each run once, those without edits first."""
-        unique = {spec.key: spec for specs in self.arms.values() for spec in specs}
-        return tuple(sorted(unique.values(), key=lambda spec: bool(spec.edits)))
+        """Each run once: those without edits first, and each after what it is compared with."""
+        tables = (*self.arms.values(), *self.references.values())
+        unique = {spec.key: spec for specs in tables for spec in specs}
+        depths: dict[str, int] = {}
+
+        def depth(key: str) -> int:
+            if key not in depths:
+                spec = unique.get(key)
+                above = [depth(other) for _, other in spec.references] if spec is not None else []
+                depths[key] = max(above, default=-1) + 1
+            return depths[key]
+
+        ordered = sorted(unique.items(), key=lambda item: (bool(item[1].edits), depth(item[0])))
+        return tuple(spec for _, spec in ordered)
 
 
 def plan(
@@ -140,10 +166,12 @@ def plan(
     seeds: Sequence[int],
     metrics: Sequence[str] = DEFAULT_METRICS,
     baseline: str = "baseline",
+    known: Mapping[str, Arm] = MappingProxyType({}),
 ) -> Plan:
-    """Plan every arm on every mixture with every seed.
+    """Plan every arm on every mixture with every seed, and the runs that they are compared with.
 
-    The attention entropy is recorded in the baseline's runs, and the Block Ratio in those with spans.
+    The attention entropy is recorded in the baseline's runs, and the Block Ratio in those with spans. The waves of the
+    baseline and of every arm that another one names as its reference are kept.
 
     Parameters
     ----------
@@ -158,15 +186,22 @@ def plan(
     metrics
         Names of ``sam_lsac.metrics.METRICS``.
     baseline
-        Arm that others are compared with; where ``arms`` lacks it, no entropy is recorded.
+        Arm that others are compared with; where there is none, no entropy is recorded.
+    known
+        Further arms, by name, that are planned only where one of ``arms`` is compared with them. Plans of a selection
+        that know the same arms agree on what is kept.
 
     Raises
     ------
     PlanError
-        If an arm does not fit the model, two mixtures have one name, or a list is empty or repeats itself.
+        If an arm does not fit the model or cannot be compared with its references, two mixtures have one name, or a
+        list is empty or repeats itself.
     """
     _check_lists(mixtures, arms=arms, seeds=seeds, metrics=metrics)
-    resolved = {name: resolve_arm(arm, model) for name, arm in arms.items()}
+    every = {**known, **arms}
+    check_references(every, baseline=baseline)
+    order = in_order(arms, every, baseline=baseline)
+    resolved = {name: resolve_arm(every[name], model) for name in dict.fromkeys((*order, baseline)) if name in every}
     common: dict[str, Any] = {
         "checkpoint": checkpoint_digest(model),
         "dtype": str(model.proj.weight.dtype).removeprefix("torch."),
@@ -175,11 +210,20 @@ def plan(
         "metrics": tuple(metrics),
     }
     shared = [_describe(mixture) | {"seed": int(seed)} | common for mixture in mixtures for seed in seeds]
-    plain = resolved.get(baseline)
-    planned = {
-        name: tuple(RunSpec(**one, **_condition(arm, plain)) for one in shared) for name, arm in resolved.items()
-    }
-    return Plan(arms=MappingProxyType(planned))
+    planned: dict[str, tuple[RunSpec, ...]] = {}
+    for name in order:
+        condition = _condition(resolved[name], resolved.get(baseline))
+        named = references_of(name, every, baseline=baseline)
+        against = [tuple((one, planned[one][place].key) for one in named) for place in range(len(shared))]
+        planned[name] = tuple(
+            RunSpec(**one, **condition, references=references) for one, references in zip(shared, against, strict=True)
+        )
+    compared = {baseline, *(one for name in every for one in references_of(name, every, baseline=baseline))}
+    return Plan(
+        arms=MappingProxyType({name: planned[name] for name in arms}),
+        references=MappingProxyType({name: specs for name, specs in planned.items() if name not in arms}),
+        waves=frozenset(spec.key for name in compared.intersection(planned) for spec in planned[name]),
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -30,8 +30,8 @@ class ScoredRun:
     spec
         With the names of mixture, tier and group, and the seed.
     scores
-        By column: the metrics, and "block_ratio/L06", "block_ratio/mean" where the Block Ratio was recorded; with
-        "block_ratio_sum" its form of sums instead of means.
+        By column: the metrics, the comparisons with references ("fidelity/baseline"), and "block_ratio/L06",
+        "block_ratio/mean" where the Block Ratio was recorded; with "block_ratio_sum" its form of sums instead of means.
     result
         All that was stored.
     """
@@ -116,8 +116,8 @@ def _block_ratios(result: RunResult) -> dict[str, Score]:
     if "block_ratio" not in result.spec.record:
         return {}
     if "block_ratio" not in result.probes:
-        reason = next((score.reason for score in result.scores.values() if score.reason), None)
-        return {"block_ratio/mean": Score(math.nan, reason or "the Block Ratio was not recorded")}
+        none = next((score for score in result.scores.values() if score.reason), None)
+        return {"block_ratio/mean": none or Score(math.nan, "the Block Ratio was not recorded")}
     named: dict[str, float] = {}
     for form in ("block_ratio", "block_ratio_sum"):
         ratios = np.asarray(result.probes[form], dtype=np.float64).mean(axis=1)  # [layers]

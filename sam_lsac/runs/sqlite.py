@@ -29,7 +29,7 @@ from sam_lsac.runs.store import ReadOnlyStore, RunResult, Store
 
 __all__ = ["SQLiteStore", "open_store"]
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 APPLICATION_ID = 0x4C534143  # "LSAC"
 BUSY_S = 60.0
 _SCHEMA = (
@@ -38,16 +38,17 @@ _SCHEMA = (
         wall_s REAL NOT NULL, environment TEXT NOT NULL, finished TEXT NOT NULL, digest TEXT NOT NULL)""",
     """CREATE TABLE scores (
         run TEXT NOT NULL REFERENCES runs(key), metric TEXT NOT NULL, value REAL, reason TEXT,
-        PRIMARY KEY (run, metric), CHECK ((value IS NULL) = (reason IS NOT NULL)))""",
+        failed INTEGER NOT NULL, PRIMARY KEY (run, metric), CHECK ((value IS NULL) = (reason IS NOT NULL)))""",
     """CREATE TABLE files (
-        run TEXT NOT NULL REFERENCES runs(key), name TEXT NOT NULL, sha256 TEXT NOT NULL, PRIMARY KEY (run, name))""",
+        run TEXT NOT NULL REFERENCES runs(key), name TEXT NOT NULL, sha256 TEXT NOT NULL,
+        bytes INTEGER NOT NULL, PRIMARY KEY (run, name))""",
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {SCHEMA_VERSION}",
 )
 _SELECT_RUNS = """SELECT key, spec, noise_digest, hits, probes, wall_s, environment, finished, digest FROM runs
     WHERE key IN (SELECT value FROM json_each(?))"""
-_SELECT_SCORES = "SELECT run, metric, value, reason FROM scores WHERE run IN (SELECT value FROM json_each(?))"
-_SELECT_FILES = "SELECT run, name, sha256 FROM files WHERE run IN (SELECT value FROM json_each(?))"
+_SELECT_SCORES = "SELECT run, metric, value, reason, failed FROM scores WHERE run IN (SELECT value FROM json_each(?))"
+_SELECT_FILES = "SELECT run, name, sha256, bytes FROM files WHERE run IN (SELECT value FROM json_each(?))"
 _SELECT_STRAYS = """SELECT run FROM (SELECT run FROM scores UNION SELECT run FROM files)
     WHERE run NOT IN (SELECT key FROM runs)"""
 
@@ -98,15 +99,17 @@ class SQLiteStore(Store):
         """The results of those of the keys that are there; StoreError where a row is damaged."""
         with self._translated():
             stored = self._read(keys)
-        return {key: self._result(row, scores) for key, (row, scores) in stored.items()}
+        return {key: self._result(row, scores, sizes) for key, (row, scores, sizes) in stored.items()}
 
     def put(self, results: Sequence[RunResult]) -> None:
         """Keep results in one transaction, after their side files are on the disk."""
-        digests = [{name: self._files.write(array) for name, array in one.arrays.items()} for one in results]
+        written = [
+            [(name, self._files.write(array), array.nbytes) for name, array in one.arrays.items()] for one in results
+        ]
         with self._translated():
             self._db.execute("BEGIN IMMEDIATE")
             try:
-                for one, files in zip(results, digests, strict=True):
+                for one, files in zip(results, written, strict=True):
                     self._insert(one, files)
                 self._db.execute("COMMIT")
             except BaseException:
@@ -158,7 +161,7 @@ class SQLiteStore(Store):
     def _is_empty(self) -> bool:
         return not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
 
-    def _insert(self, one: RunResult, files: Mapping[str, str]) -> None:
+    def _insert(self, one: RunResult, files: Sequence[tuple[str, str, int]]) -> None:
         key = one.spec.key
         row = (
             key,
@@ -171,16 +174,19 @@ class SQLiteStore(Store):
             datetime.now(UTC).isoformat(timespec="seconds"),
         )
         # SQLite keeps no sign of zero, so that the digest must not see one
-        scores = [(name, None if one.reason else one.value + 0.0, one.reason) for name, one in one.scores.items()]
-        digest = _digest(row, scores, list(files.items()))
+        scores = [
+            (name, None if score.reason else score.value + 0.0, score.reason, int(score.failed))
+            for name, score in one.scores.items()
+        ]
+        digest = _digest(row, scores, files)
         done = self._db.execute("INSERT INTO runs VALUES (?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING", (*row, digest))
         if not done.rowcount:
             return
-        self._db.executemany("INSERT INTO scores VALUES (?,?,?,?)", [(key, *score) for score in scores])
-        self._db.executemany("INSERT INTO files VALUES (?,?,?)", [(key, *item) for item in files.items()])
+        self._db.executemany("INSERT INTO scores VALUES (?,?,?,?,?)", [(key, *score) for score in scores])
+        self._db.executemany("INSERT INTO files VALUES (?,?,?,?)", [(key, *item) for item in files])
 
-    def _read(self, keys: Collection[str]) -> dict[str, tuple[tuple[Any, ...], dict[str, Score]]]:
-        """The rows of those of the keys that are there, with their scores, each held against its digest."""
+    def _read(self, keys: Collection[str]) -> dict[str, tuple[tuple[Any, ...], dict[str, Score], dict[str, int]]]:
+        """Rows of the keys that are there, with scores and sizes of files, each held against its digest."""
         wanted = (json.dumps(list(keys)),)
         scores: dict[str, list[Any]] = {}
         files: dict[str, list[Any]] = {}
@@ -195,8 +201,11 @@ class SQLiteStore(Store):
                 key = row[0]
                 if _digest(row, scores.get(key, []), files.get(key, [])) != digest:
                     raise self._damaged(key, "it is not what was written")
-                given = {name: Score(math.nan if value is None else value, why) for name, value, why in scores[key]}
-                found[key] = (tuple(row), given)
+                given = {
+                    name: Score(math.nan if value is None else value, why, bool(failed))
+                    for name, value, why, failed in scores[key]
+                }
+                found[key] = (tuple(row), given, {name: size for name, _, size in files.get(key, [])})
         finally:
             self._db.execute("COMMIT")
         return found
@@ -213,20 +222,21 @@ class SQLiteStore(Store):
             f"Run {key} in {self.location} is damaged ({reason}); restore the file, or move it away and compute anew."
         )
 
-    def _result(self, row: tuple[Any, ...], scores: dict[str, Score]) -> RunResult:
+    def _result(self, row: tuple[Any, ...], scores: dict[str, Score], sizes: dict[str, int]) -> RunResult:
         key, spec_text, noise_digest, hits, probes, wall_s, environment, *_ = row
         try:
             spec = RunSpec.from_json(json.loads(spec_text))
-            if spec.key != key or set(scores) != set(spec.metrics):
+            if spec.key != key or {name for name in scores if "/" not in name} != set(spec.metrics):
                 raise ValueError("the row is not what its key says")
             return RunResult(
                 spec=spec,
-                scores={name: scores[name] for name in spec.metrics},
+                scores={name: scores[name] for name in (*spec.metrics, *(one for one in scores if "/" in one))},
                 noise_digest=noise_digest,
                 hits=json.loads(hits),
                 probes=_with_nan(json.loads(probes)),
                 wall_s=wall_s,
                 environment=json.loads(environment),
+                array_bytes=sizes,
             )
         except (ValueError, TypeError) as error:
             raise self._damaged(key, error) from error
@@ -260,7 +270,7 @@ def open_store(path: Path | str, *, replay: bool = False) -> Store:
     return ReadOnlyStore(SQLiteStore(path, read_only=True)) if replay else SQLiteStore(path)
 
 
-def _digest(row: Sequence[Any], scores: Sequence[Sequence[Any]], files: Sequence[Sequence[str]]) -> str:
+def _digest(row: Sequence[Any], scores: Sequence[Sequence[Any]], files: Sequence[Sequence[Any]]) -> str:
     """SHA-256 in hex of all that a run's rows hold, in whatever order the tables give them."""
     content = [list(row), *(sorted((list(one) for one in table), key=repr) for table in (scores, files))]
     return hashlib.sha256(json.dumps(content, default=repr).encode()).hexdigest()  # damage can make bytes of text

@@ -26,7 +26,7 @@ class RunResult:
     spec
         What was run.
     scores
-        By metric; NaN with its reason.
+        By column of the run; NaN with its reason, and whether the run has failed.
     noise_digest
         SHA-256 of the noise it started from; None where nothing was computed, and all scores say why.
     hits
@@ -39,6 +39,8 @@ class RunResult:
         Versions and machine.
     arrays
         Waves and latents to keep, by name. Empty on what a store gives back: see `Store.array`.
+    array_bytes
+        How large the kept ones are, by name; only on what a store gives back.
     """
 
     spec: RunSpec
@@ -49,6 +51,7 @@ class RunResult:
     wall_s: float = 0.0
     environment: Mapping[str, str] = field(default_factory=dict)
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    array_bytes: Mapping[str, int] = field(default_factory=dict)
 
 
 class Store(ABC):

@@ -28,6 +28,7 @@ NUMERICAL = (
     "mixtures",
     "model",
     "runs/arms.py",
+    "runs/compared.py",
     "runs/compute.py",
     "runs/execute.py",
     "separate.py",

@@ -22,8 +22,7 @@ from scipy import optimize
 
 from sam_lsac.statistics._noncentral import survival
 from sam_lsac.statistics._samples import fraction, sample
-from sam_lsac.statistics._skewed import Floats, moments
-from sam_lsac.statistics.contrast import contrast_test
+from sam_lsac.statistics._skewed import Floats, moments, p_greater
 
 __all__ = ["Effect", "above_bound", "effect_size"]
 
@@ -67,21 +66,16 @@ class Effect:
 
 
 def above_bound(values: Floats, bound: float) -> Floats:
-    """Return the contrast [n] whose mean is above zero where d is above `bound`: x - bound * pseudo-values of the sd.
+    """Return the contrast whose mean is above zero where d is above `bound`: x - bound * pseudo-values of the sd.
 
     Parameters
     ----------
     values
-        [n], n >= 3.
+        [..., n], n >= 3.
     bound
         Of d, finite.
     """
-    n = values.size
-    centred = values - values.mean()
-    squares = (centred**2).sum()
-    left = np.maximum(squares - n / (n - 1) * centred**2, 0.0)  # sum of squares without the one
-    pseudo = n * np.sqrt(squares / (n - 1)) - (n - 1) * np.sqrt(left / (n - 2))
-    contrast: Floats = values - bound * pseudo
+    contrast: Floats = values - bound * _deviation(values)
     return contrast
 
 
@@ -118,21 +112,49 @@ def effect_size(values: ArrayLike, *, level: float = 0.95) -> Effect:
         d = math.copysign(math.inf, mean) if mean else 0.0
         return Effect(n=data.size, d=d, low=d, high=d, level=level, values=data)
     d, miss = mean / sd, (1 - level) / 2
-    low = _lowest(lambda bound: _p_above(data, bound), d, miss)
-    high = -_lowest(lambda bound: _p_above(-data, bound), -d, miss)
+    low, high = _lowest(_tester(data), d, miss), -_lowest(_tester(-data), -d, miss)
     return Effect(n=data.size, d=d, low=low, high=high, level=level, values=data)
 
 
-def _p_above(values: Floats, bound: float) -> float:
+def _deviation(values: Floats) -> Floats:
+    """Return the delete-one jackknife's pseudo-values of the standard deviation, over the last axis."""
+    n = values.shape[-1]
+    centred = values - values.mean(axis=-1, keepdims=True)
+    squares = (centred**2).sum(axis=-1, keepdims=True)
+    left = np.maximum(squares - n / (n - 1) * centred**2, 0.0)  # sum of squares without the one
+    pseudo: Floats = n * np.sqrt(squares / (n - 1)) - (n - 1) * np.sqrt(left / (n - 2))
+    return pseudo
+
+
+def _tester(values: Floats) -> Callable[[float], float]:
+    """Return the p value of "d is not above a bound" as a function of the bound; the figures are not all equal."""
+    n, root = values.size, math.sqrt(values.size)
+    deviation = _deviation(values)
     mean, sd, _ = (float(moment) for moment in moments(values))
+    mean_deviation = float(deviation.mean())
+    centred, spread = values - mean, deviation - mean_deviation
+
+    def p(bound: float) -> float:
+        normal = survival(root * mean / sd, n - 1, root * bound)
+        contrast = centred - bound * spread
+        squares = contrast**2
+        variance = float(squares.mean())
+        if variance == 0.0:
+            return normal
+        skewness = float(squares @ contrast) / n / variance**1.5
+        ratio = (mean - bound * mean_deviation) / math.sqrt(variance * n / (n - 1))
+        return max(normal, float(p_greater(ratio, skewness, n)))
+
+    return p
+
+
+def _p_above(values: Floats, bound: float) -> float:
     if math.isinf(bound):
         return 0.0 if bound < 0.0 else 1.0
-    if sd == 0.0:
-        d = math.copysign(math.inf, mean) if mean else 0.0
+    if np.ptp(values) == 0.0:
+        d = math.copysign(math.inf, values[0]) if values[0] else 0.0
         return float(0.5**values.size) if d > bound else 1.0
-    root = math.sqrt(values.size)
-    normal = survival(root * mean / sd, values.size - 1, root * bound)
-    return max(normal, contrast_test(above_bound(values, bound)).p_greater)
+    return _tester(values)(bound)
 
 
 def _lowest(p: Callable[[float], float], d: float, miss: float) -> float:
@@ -142,5 +164,4 @@ def _lowest(p: Callable[[float], float], d: float, miss: float) -> float:
         step *= 2.0
         if step > FARTHEST:
             return -math.inf
-    found = optimize.brentq(lambda bound: p(bound) - miss, d - step, d, xtol=1e-6)
-    return float(found)
+    return float(optimize.brentq(lambda bound: p(bound) - miss, d - step, d, xtol=1e-6))

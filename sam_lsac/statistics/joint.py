@@ -17,7 +17,6 @@ from sam_lsac.errors import InputError
 from sam_lsac.statistics._noncentral import survival
 from sam_lsac.statistics._samples import fraction
 from sam_lsac.statistics._skewed import Floats, bound, moments
-from sam_lsac.statistics.contrast import ALLOWANCE
 from sam_lsac.statistics.effect import above_bound
 
 __all__ = ["Conditions", "joint_pairs_needed"]
@@ -196,8 +195,7 @@ def _power(model: _Model, n: int) -> float:
     mean = model.mean + model.means / math.sqrt(n)
     shown = np.ones(DRAWS, dtype=bool)
     for place, (level, exact) in enumerate(zip(model.levels, model.exact, strict=True)):
-        skewness = model.skewness[place] - ALLOWANCE * math.sqrt(6 / n)
-        shown &= mean[:, place] > sd[:, place] * bound(float(level), skewness, n)
+        shown &= mean[:, place] > sd[:, place] * bound(float(level), model.skewness[place], n)
         if exact is not None:
             limit, scale = exact
             shown &= limit + scale * mean[:, place] > _exact_bound(float(level), limit, n)

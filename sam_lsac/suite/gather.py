@@ -17,7 +17,7 @@ from sam_lsac.mixtures import Mixture, load_mixtures
 from sam_lsac.model import SAMAudio, load_model
 from sam_lsac.records import unknown
 from sam_lsac.report import Extras, Report, build_report, environment
-from sam_lsac.runs import Plan, Progress, entropy_rates, execute, open_store, plan, resolve_arm
+from sam_lsac.runs import Plan, Progress, RunSpec, entropy_rates, execute, open_store, plan, resolve_arm
 from sam_lsac.runs.arms import schedule_of
 from sam_lsac.schedule import find_schedule
 from sam_lsac.solver import parse_solver
@@ -292,7 +292,12 @@ def _plan(
     metrics = (*DEFAULT_METRICS, *(name for name in METRICS if name in named and name not in DEFAULT_METRICS))
     parts = []
     few = {mixture.id for mixture in first_of_each_tier(mixtures, book.views.freezing.per_tier)}
-    common: dict[str, Any] = {"seeds": seeds, "metrics": metrics, "baseline": book.views.reference}
+    common: dict[str, Any] = {
+        "seeds": seeds,
+        "metrics": metrics,
+        "baseline": book.views.reference,
+        "known": book.arms,  # what any arm of the book is compared with is kept, whatever is selected
+    }
     for tier, arms in wanted.items():
         here = [mixture for mixture in mixtures if mixture.tier == tier]
         if not here:
@@ -300,8 +305,17 @@ def _plan(
         parts.append(plan({arm: book.arms[arm] for arm in arms}, here, model, **common))
         if grid and few:
             parts.append(plan(grid, [mixture for mixture in here if mixture.id in few], model, **common))
-    names = dict.fromkeys(arm for part in parts for arm in part.arms)
-    return Plan(arms={arm: tuple(spec for part in parts for spec in part.arms.get(arm, ())) for arm in names})
+    return Plan(
+        arms=_joined([part.arms for part in parts]),
+        references=_joined([part.references for part in parts]),
+        waves=frozenset(key for part in parts for key in part.waves),
+    )
+
+
+def _joined(tables: Sequence[Mapping[str, tuple[RunSpec, ...]]]) -> dict[str, tuple[RunSpec, ...]]:
+    """The runs of each arm in several plans, one after the other."""
+    names = dict.fromkeys(arm for table in tables for arm in table)
+    return {arm: tuple(spec for table in tables for spec in table.get(arm, ())) for arm in names}
 
 
 def _n_missing(options: Options, planned: Plan) -> int:

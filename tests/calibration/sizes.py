@@ -17,8 +17,7 @@ import numpy as np
 from scipy import special
 
 from sam_lsac.statistics._skewed import moments, p_greater
-from sam_lsac.statistics.contrast import ALLOWANCE
-from sam_lsac.statistics.effect import pseudo_values
+from sam_lsac.statistics.effect import above_bound
 
 LEVELS = (0.05, 0.006, 0.001, 0.0005)
 SIZES = (19, 24, 48, 200)
@@ -64,7 +63,7 @@ def contrast_p(samples: np.ndarray, *, student: bool = False) -> np.ndarray:
     mean, sd, skewness = moments(samples)
     if student:
         return special.stdtr(n - 1, -math.sqrt(n) * mean / sd)
-    return p_greater(mean / sd, skewness - ALLOWANCE * math.sqrt(6 / n), n)
+    return p_greater(mean / sd, skewness, n)
 
 
 def effect_p(samples: np.ndarray, d: float, *, exact: bool = False) -> np.ndarray:
@@ -74,8 +73,7 @@ def effect_p(samples: np.ndarray, d: float, *, exact: bool = False) -> np.ndarra
     normal = special.nctdtr(n - 1, -math.sqrt(n) * d, -math.sqrt(n) * mean / sd)
     if exact:
         return normal
-    centre, spread, skewness = moments(pseudo_values(samples))
-    return np.fmax(normal, p_greater((centre - d) / spread, skewness, n))
+    return np.fmax(normal, contrast_p(above_bound(samples, d)))
 
 
 def chunks(n: int, total: int) -> Iterator[int]:

@@ -1,0 +1,9 @@
+"""What to ship on this checkpoint: fitted solves against methods, grids and caches, at the same or fewer FLOPs."""
+
+import pytest
+
+
+@pytest.mark.claims("FR1", "FR2", "FR3", "FR4", "FR5", "FR6", "FR7", "FR8", "FR9", "FR10", "FR11")
+def test_frontier(verdict) -> None:
+    """The claim holds on this checkpoint and tier; skipped where that is not decided."""
+    assert verdict.status == "supported", verdict.reason
