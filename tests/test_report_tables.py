@@ -145,8 +145,8 @@ def test_the_table_of_arms_holds_what_claims_test_in_the_metric_of_the_views(rep
     arms = [row.arm for row in report.tables.arms]
     assert arms == [
         "lsac-safe", "lsac-balanced", "lsac-aggressive", "naive-14", "naive-12", "naive-10", "deepcache-2",
-        "deepcache-3", "deepcache-4", "lsac-balanced-midpoint", "lsac-balanced-ab2",
-        "naive-12-midpoint", "naive-12-ab2",
+        "deepcache-3", "deepcache-4", "lsac-balanced-midpoint", "lsac-balanced-ab2", "naive-12-midpoint",
+        "naive-12-ab2",
     ]  # fmt: skip
     by_stoi = built([], simulated_ledger(BOOK, n=3), book=replace(BOOK, views=replace(BOOK.views, metric="stoi")))
     assert [row.arm for row in by_stoi.tables.arms] == [

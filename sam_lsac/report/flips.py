@@ -38,7 +38,7 @@ def noise_of(old: Verdict, new: Verdict, *, tier: str, alpha: float) -> str:
     tier
         That of the flip; empty: the claim as a whole.
     alpha
-        Level of the intervals; of several figures that turned, each is asked at its share of it.
+        Level of the intervals; of several figures that decide, each is asked at its share of it.
     """
     pairs = [pair for pair in _deciding(old, new) if not tier or pair[0].tier in ("", tier)]
     turned = [(one, other) for one, other in pairs if one.status != other.status] or pairs
@@ -46,7 +46,7 @@ def noise_of(old: Verdict, new: Verdict, *, tier: str, alpha: float) -> str:
     if not told:
         return UNTOLD
     normal = NormalDist()
-    allowed = normal.inv_cdf(1 - alpha / len(told) / 2) / normal.inv_cdf(1 - alpha / 2)
+    allowed = normal.inv_cdf(1 - alpha / len(pairs) / 2) / normal.inv_cdf(1 - alpha / 2)
     ratio, one, other = max(told, key=lambda found: found[0])
     word = BEYOND if ratio > allowed else WITHIN
     return f"{word}: {place_of(other)} {figure(one)} -> {figure(other)}"
