@@ -1,20 +1,26 @@
 """Simulated ledgers whose truth is known, for every kind of claim: what must be said of each, and how often."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from unittest import mock
 
 import numpy as np
 
 from sam_lsac.claims import ArmCost, Claim, Context, Ledger, Row, parse_claims
+from sam_lsac.statistics.effect import Effect
 
 SETTINGS = {
     "alpha": 0.05,
-    "tost_margin_db": 0.5,
     "power": 0.8,
+    "theta": 0.5,
+    "smallest_factor": 1.1,
+    "missing_share": 0.1,
     "tiers": ["clean", "noisy", "env"],
     "seeds": [0],
     "bootstrap_seed": 0,
     "bootstrap_resamples": 49,
+    "smallest_effects": {"si_snr": 0.1, "stoi": 0.01, "pesq": 0.05, "sar": 0.1, "rank_correlation": 0.1},
 }
 ARMS = {name: {"solver": "euler:16"} for name in ("baseline", "own-baseline", "a", "b", "r", "s", "control")}
 COMMON = {"id": "X1", "section": "4.4", "quote": "what it says", "paper": "", "applies_to": "any"}
@@ -29,6 +35,30 @@ def make_claim(**fields: object) -> Claim:
     return parse_claims({"settings": SETTINGS, "arms": ARMS, "claims": [COMMON | fields]}).claims[0]
 
 
+def make_family(*rows: Mapping[str, object]) -> tuple[Claim, ...]:
+    """Return claims of one file, through the loader."""
+    named = [COMMON | {"id": f"X{place}"} | row for place, row in enumerate(rows, start=1)]
+    return parse_claims({"settings": SETTINGS, "arms": ARMS, "claims": named}).claims
+
+
+@contextmanager
+def quickly() -> Iterator[None]:
+    """Leave out what a verdict shows and nothing is decided by: ends of intervals of d, and numbers of mixtures."""
+
+    def effect(values: np.ndarray, *, level: float) -> Effect:
+        data = np.asarray(values, dtype=np.float64)
+        mean, sd = float(data.mean()), float(data.std(ddof=1)) if np.ptp(data) else 0.0
+        d = mean / sd if sd else float(np.copysign(np.inf, mean)) if mean else 0.0
+        return Effect(n=data.size, d=d, low=-np.inf, high=np.inf, level=level, values=data)
+
+    with (
+        mock.patch("sam_lsac.claims.contrast.effect_size", effect),
+        mock.patch("sam_lsac.claims.kinds._shared.effect_size", effect),
+        mock.patch("sam_lsac.claims.judge.mixtures_needed", return_value=(None, "")),
+    ):
+        yield
+
+
 def make_ledger(columns: Columns, *, tier: str = "clean") -> Ledger:
     """Return a ledger of these figures, one mixture a position."""
     return Ledger(tuple(rows_of(columns, tier=tier)))
@@ -37,8 +67,8 @@ def make_ledger(columns: Columns, *, tier: str = "clean") -> Ledger:
 def rows_of(columns: Columns, *, tier: str = "clean", seed: int = 0) -> list[Row]:
     return [
         Row(
-            arm=arm, tier=tier, mixture=f"{tier}-{i:03d}", group=f"g{i % 3}", seed=seed, metric=metric,
-            value=float(value), reason="gone" if np.isnan(value) else None,
+            arm=arm, tier=tier, mixture=f"{tier}-{i:03d}", group=f"g{i % 3}", residual_group=f"h{i % 5}", seed=seed,
+            metric=metric, value=float(value), reason="gone" if np.isnan(value) else None,
         )
         for (arm, metric), values in columns.items()
         for i, value in enumerate(values)
@@ -84,16 +114,30 @@ def factors(**changes: tuple[float, float]) -> World:
     return draw
 
 
-def sweep(slope: float) -> World:
+def solvers(a: tuple[float, float], b: tuple[float, float], *, r: tuple[float, float]) -> World:
+    """Return a world of two solvers: "a" and its rival "r" under one, "b" and "s" (loses as "r") under another."""
+
+    def draw(rng: np.random.Generator, n: int) -> Columns:
+        base = 10.0 + 5.0 * rng.standard_normal(n)
+        own = base + 0.5 + 0.2 * rng.standard_normal(n)
+        columns = {("baseline", "si_snr"): base, ("own-baseline", "si_snr"): own}
+        for arm, (mean, sd), start in (("a", a, base), ("r", r, base), ("b", b, own), ("s", r, own)):
+            columns[(arm, "si_snr")] = start - mean - sd * rng.standard_normal(n)
+        return columns
+
+    return draw
+
+
+def sweep(slope: float, *, arms: tuple[str, ...] = ("a", "b", "r", "s")) -> World:
     """Return a world where the second metric follows the first with `slope`, and both share each mixture's level."""
 
     def draw(rng: np.random.Generator, n: int) -> Columns:
         columns = {("baseline", name): np.zeros(n) for name in ("block_ratio/mean", "si_snr")}
         level = rng.standard_normal((2, n))
-        for step, arm in enumerate(("a", "b", "r", "s")):
+        for step, arm in enumerate(arms):
             x = step + 0.5 * rng.standard_normal(n)
             columns[(arm, "block_ratio/mean")] = x + level[0]
-            columns[(arm, "si_snr")] = slope * x + level[1] + (0.0 if slope else 0.5 * rng.standard_normal(n))
+            columns[(arm, "si_snr")] = slope * x + level[1] + 0.5 * rng.standard_normal(n)
         return columns
 
     return draw
@@ -104,7 +148,7 @@ class Case:
     """One kind with worlds of known truth.
 
     `true` and `false` must be found by 24 mixtures nearly always; each of `nulls` comes with the statuses that would
-    be errors there; `weak` is a true effect that 4 mixtures cannot show.
+    be errors there, of `n_null` mixtures; `weak` is a true effect that 4 mixtures cannot show.
     """
 
     claim: Mapping[str, object]
@@ -113,16 +157,20 @@ class Case:
     nulls: tuple[tuple[World, frozenset[str]], ...]
     weak: World
     n: int = 24
+    n_null: int = 24
     context: Mapping[str, object] = field(default_factory=dict)
 
 
 WRONG_SIDE = frozenset({"supported", "refuted"})
 SUPPORTED, REFUTED = frozenset({"supported"}), frozenset({"refuted"})
 RIVAL = {"rivals": ["r"]}
+MATCHED = RIVAL | {"matched": {"a": "r"}}
+TRUNCATED = (0.6, 0.3)  # a rival's loss ...
+HALF = 0.379  # ... and the sd of a signed loss whose mean magnitude is half of that rival's
 
 CASES: dict[str, Case] = {
     "pareto": Case(
-        claim=PAIRED | RIVAL,
+        claim=PAIRED | MATCHED,
         true=losing(a=(0, 0.1), r=(0, 0.6)),
         false=losing(a=(0, 0.6), r=(0, 0.1)),
         nulls=((losing(a=(0, 0.3), r=(0, 0.3)), WRONG_SIDE),),
@@ -143,48 +191,66 @@ CASES: dict[str, Case] = {
         weak=losing(a=(0.3, 0.5), r=(0.4, 0.5)),
     ),
     "no-loss": Case(
-        claim=PAIRED | RIVAL,
-        true=losing(a=(0, 0.2), r=(0.8, 0.4)),
-        false=losing(a=(0.8, 0.4), r=(0.8, 0.4)),
+        claim=PAIRED | MATCHED,
+        true=losing(a=(0, 0.15), r=(0.8, 0.3)),
+        false=losing(a=(0.8, 0.3), r=(0.8, 0.3)),
         nulls=(
-            (losing(a=(0.5, 0.5), r=(0.8, 0.4)), SUPPORTED),
+            (losing(a=(0, HALF), r=TRUNCATED), SUPPORTED),
+            (losing(a=(0.6, 0.3), r=TRUNCATED), SUPPORTED),
+            (losing(a=(0, 0.1), r=(0, 1.0)), WRONG_SIDE),
             (losing(a=(0, 0.5), r=(0.8, 0.4)), REFUTED),
-            (losing(a=(0, 0.1), r=(0, 1.0)), SUPPORTED),
-            (losing(a=(0, 0.1), r=(0.5, 0.6)), REFUTED),
         ),
         weak=losing(a=(0, 0.5), r=(0.3, 0.5)),
     ),
     "negligible-loss": Case(
-        claim=PAIRED,
-        true=losing(a=(0, 0.3)),
-        false=losing(a=(1.2, 0.4)),
-        nulls=((losing(a=(0.5, 0.5)), SUPPORTED), (losing(a=(0, 0.5)), REFUTED), (losing(a=(0.1, 0.5)), REFUTED)),
-        weak=losing(a=(0, 0.6)),
+        claim=PAIRED | RIVAL,
+        true=losing(a=(-0.03, 0.2), r=(0.8, 0.4)),
+        false=losing(a=(1.2, 0.4), r=(0.8, 0.4)),
+        nulls=(
+            (losing(a=(0.04, 0.2), r=(0.8, 0.4)), WRONG_SIDE),
+            (losing(a=(0.2, 1.0), r=(3, 0.4)), WRONG_SIDE),
+            (losing(a=(-0.05, HALF), r=TRUNCATED), SUPPORTED),
+        ),
+        weak=losing(a=(0, 0.3), r=(0.3, 0.4)),
+        n=200,
+        n_null=60,
     ),
     "labelled-loss": Case(
         claim=PAIRED | {"label": "large"},
-        true=losing(a=(2, 1)),
+        true=losing(a=(4, 1)),
         false=losing(a=(-1, 1)),
-        nulls=((losing(a=(0, 1)), SUPPORTED), (losing(a=(0.8, 1)), REFUTED)),
+        nulls=((losing(a=(0, 1)), SUPPORTED), (losing(a=(0.8, 1)), WRONG_SIDE)),
         weak=losing(a=(0.9, 1)),
     ),
     "equivalent": Case(
         claim=PAIRED,
-        true=losing(a=(0, 0.3)),
+        true=losing(a=(0, 0.1)),
         false=losing(a=(-1.2, 0.4)),
-        nulls=((losing(a=(0.5, 0.5)), WRONG_SIDE), (losing(a=(-0.5, 0.5)), WRONG_SIDE)),
-        weak=losing(a=(0, 0.6)),
+        nulls=((losing(a=(0.1, 0.1)), WRONG_SIDE), (losing(a=(-0.1, 0.1)), WRONG_SIDE)),
+        weak=losing(a=(0, 0.3)),
+    ),
+    "complementary": Case(
+        claim=PAIRED | {"arms": ["a", "b"], "rivals": ["r", "s"], "baselines": ["baseline", "own-baseline"]},
+        true=solvers((0, 0.1), (-0.1, 0.1), r=(0.8, 0.3)),
+        false=solvers((0, 0.1), (0.8, 0.3), r=(0.8, 0.3)),
+        nulls=(
+            (solvers((0, 0.1), (0, HALF), r=TRUNCATED), SUPPORTED),
+            (solvers((0, 0.1), (0, 2.0), r=TRUNCATED), REFUTED),
+        ),
+        weak=solvers((0, 0.3), (0, 0.3), r=(0.5, 0.5)),
     ),
     "effect-table": Case(
-        claim=PAIRED | {"rivals": ["r", "s"]},
-        true=losing(a=(0, 0.5), r=(0.3, 0.5), s=(2.0, 1.0)),
+        claim=PAIRED | {"rivals": ["r", "s"], "matched": {"a": "r"}},
+        true=losing(a=(0, 0.25), r=(0.3, 0.5), s=(2.0, 1.0)),
         false=losing(a=(1, 0.5), r=(0.3, 0.5), s=(2.0, 1.0)),
         nulls=(
-            (losing(a=(0.1, 0.5), r=(0.3, 0.5), s=(2.0, 1.0)), WRONG_SIDE),
-            (losing(a=(0, 0.5), r=(1, 0.5), s=(1, 0.5)), WRONG_SIDE),
+            (losing(a=(0.05, 0.25), r=(0.3, 0.5), s=(2.0, 1.0)), WRONG_SIDE),
+            (losing(a=(0, 0.25), r=(1, 0.5), s=(1, 0.5)), WRONG_SIDE),
+            (losing(a=(0, 0.25), r=(0, 0.5), s=(1, 0.5)), WRONG_SIDE),
         ),
         weak=losing(a=(0, 0.5), r=(0.3, 0.5), s=(0.4, 0.5)),
         n=400,
+        n_null=60,
     ),
     "loss-order": Case(
         claim=PAIRED | {"rivals": ["r", "s"], "direction": "largest", "controls": ["control"]},
@@ -204,7 +270,10 @@ CASES: dict[str, Case] = {
         claim=PAIRED | {"metrics": ["block_ratio/L01", "block_ratio/L09"], "margin": 0.1},
         true=factors(L01=(0, 0.05), L09=(0.9, 0.2)),
         false=factors(L01=(0.9, 0.2), L09=(0, 0.05)),
-        nulls=((factors(L01=(0, 0.05), L09=(0, 0.05)), WRONG_SIDE), (factors(L01=(0.1, 0.1), L09=(1, 0.2)), SUPPORTED)),
+        nulls=(
+            (factors(L01=(0, 0.05), L09=(0, 0.05)), WRONG_SIDE),
+            (factors(L01=(0.0953, 0.1), L09=(1, 0.2)), WRONG_SIDE),
+        ),
         weak=factors(L01=(0, 0.3), L09=(0.2, 0.3)),
     ),
     "rank-correlation": Case(
@@ -213,6 +282,6 @@ CASES: dict[str, Case] = {
         true=sweep(-2.0),
         false=sweep(2.0),
         nulls=((sweep(0.0), WRONG_SIDE),),
-        weak=sweep(-0.3),
+        weak=sweep(-0.1),
     ),
 }

@@ -12,10 +12,14 @@ from tests.claim_worlds import CASES, PAIRED, make_claim, make_context, rows_of
 
 TIERS = ("clean", "noisy", "env")
 MIXED = tuple(itertools.product(("true", "false", "weak", "empty"), repeat=3))[::5]  # 13 ways to fill three tiers
-GATE = {"gate": -0.1, "flops_per_evaluation": 2e11, "entropy_rates": {f"m{i}": (0.1, 0.2, 0.3 * i) for i in range(9)}}
+GATE = {
+    "gate": -0.1,
+    "flops_per_evaluation": 2e11,
+    "entropy_rates": {f"m{i}": (0.1, 0.2, 0.3, 0.4 + i) for i in range(9)},
+}
 WITHOUT_TIERS = {
-    "saved-share": {"arms": ["a"], "targets": {"layer_steps_saved": 0.25}, "tolerance": 0.05},
-    "layers-differ": {"family": "f"},
+    "saved-share": {"arms": ["a"]},
+    "layers-settle": {"family": "f"},
     "sign": {"direction": "negative"},
     "count": {"targets": {"flops_per_evaluation": 2e11}, "tolerance": 0.1},
 }
@@ -28,7 +32,7 @@ def combination(statuses):
         return "refuted"
     if "not run" in statuses:
         return "not run"
-    return "supported" if set(statuses) == {"supported"} else "inconclusive"
+    return statuses[0] if set(statuses) <= {"supported", "shown"} and len(set(statuses)) == 1 else "inconclusive"
 
 
 def ledger_of(case, worlds, *, n=24, seed=0):
@@ -64,7 +68,7 @@ def test_the_verdict_is_the_combination_of_the_cases(name):
         assert whole.findings == tuple(finding for part in parts.values() for finding in part.findings)
         assert [part.tiers for part in parts.values()] == [{tier: part.status} for tier, part in parts.items()]
         seen.add(whole.status)
-    assert seen == {"refuted", "inconclusive"} | ({"supported"} if name != "effect-table" else set())
+    assert seen == {"refuted", "inconclusive"} | ({"supported"} if case.n == 24 else set())
 
 
 @pytest.mark.parametrize("name", ["no-loss", "pareto", "rank-correlation"])
@@ -93,13 +97,15 @@ def test_a_partial_selection_says_what_was_judged_and_what_is_left_out():
     assert "left out" not in judge(claim, ledger, make_context(), tiers=TIERS).reason
 
 
-def test_a_family_counts_the_tests_of_all_tiers_whatever_is_selected():
+def test_the_level_of_a_tier_follows_from_the_whole_claim_whatever_is_selected():
     _, claim = three_tiers("equivalent")
-    ledger = ledger_of(CASES["equivalent"], ("true", "true", "true"))
-    assert claim.family_size == KINDS["equivalent"].n_tests(claim) == 6
-    assert claim.on("noisy").family_size == 6
-    (finding,) = judge_case(claim, "noisy", ledger, make_context()).findings
-    assert finding.p_adjusted == pytest.approx(min(1.0, 6 * finding.p))
+    ledger = ledger_of(CASES["equivalent"], ("true", "false", "true"))
+    assert claim.n_contradictions == KINDS["equivalent"].n_contradictions(claim) == 6
+    assert claim.on("noisy").refutation_level == claim.refutation_level == pytest.approx(0.05 / 6)
+    (shown,) = judge_case(claim, "clean", ledger, make_context()).findings
+    assert (shown.status, shown.p_adjusted) == ("supported", shown.p)  # all tiers must hold, so nothing is divided
+    (ruled_out,) = judge_case(claim, "noisy", ledger, make_context()).findings
+    assert (ruled_out.status, ruled_out.p_adjusted) == ("refuted", pytest.approx(min(1.0, 6 * ruled_out.p)))
 
 
 def test_a_tier_with_too_little_data_does_not_hide_a_refutation():
@@ -125,7 +131,7 @@ def test_a_claim_without_tiers_is_one_case(kind):
     claim = make_claim(kind=kind, **WITHOUT_TIERS[kind])
     said = judge(claim, Ledger(()), make_context(**GATE))
     assert (claim.cases, said.tiers) == ((None,), {})
-    assert said.status in ("supported", "inconclusive")
+    assert said.status in ("supported", "shown")
     assert judge_case(claim, None, Ledger(()), make_context(**GATE)) == said
     with pytest.raises(ClaimError, match="one case"):
         judge_case(claim, "clean", Ledger(()), make_context(**GATE))

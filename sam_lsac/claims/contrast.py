@@ -15,6 +15,8 @@ from sam_lsac.statistics import contrast_test, effect_size, group_test
 
 __all__ = ["Contrast", "usable"]
 
+FEWEST = 3  # mixtures of which a skewness, and so a test, can be had
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Contrast:
@@ -152,12 +154,12 @@ def usable(pairs: Pairs, what: str, *, claim: Claim) -> Pairs:
     Raises
     ------
     UndecidedError
-        If fewer than two mixtures are complete, or too many lack a figure.
+        If fewer than three mixtures are complete, or too many lack a figure.
     """
     counted = pairs.n + pairs.n_dropped
     first = next(iter((*pairs.reasons, *pairs.excluded)), "")
     why = f"; first {first}" if first else ""
-    if pairs.n < 2:
+    if pairs.n < FEWEST:
         left_out = pairs.n_dropped + pairs.n_excluded
         raise UndecidedError(
             "inconclusive", f"Only {pairs.n} mixtures have a usable {what}; {left_out} have none{why}."

@@ -276,6 +276,8 @@ class Ledger:
             rows = [column.get(mixture, {}) for column in found]
             seeds = sorted(set(rows[0]).intersection(*rows[1:]))
             where, reason = _incomplete(columns, rows, seeds, baseline=baseline)
+            if where == "failed" and not all(self._measured(metric, tier) for metric, _ in columns):
+                where = "reasons"
             if where:
                 said[where].append(f"{mixture}: {reason}")
             if where in ("", "failed"):
@@ -288,15 +290,19 @@ class Ledger:
         """Return the row's value, or that of the worst run of its metric on its tier where the run failed."""
         if not row.failed:
             return row.value
-        values = [
-            other.value
-            for (metric, _, tier), mixtures in self._columns.items()
-            if (metric, tier) == (row.metric, row.tier)
-            for seeds in mixtures.values()
-            for other in seeds.values()
-            if math.isfinite(other.value)
-        ]
+        values = self._measured(row.metric, row.tier)
         return min(values) if column(row.metric).higher_is_better else max(values)
+
+    def _measured(self, metric: str, tier: str) -> list[float]:
+        """Return every figure that any run has of a metric on a tier."""
+        return [
+            row.value
+            for (name, _, where), mixtures in self._columns.items()
+            if (name, where) == (metric, tier)
+            for seeds in mixtures.values()
+            for row in seeds.values()
+            if math.isfinite(row.value)
+        ]
 
 
 def _incomplete(

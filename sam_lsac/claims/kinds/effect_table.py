@@ -95,5 +95,5 @@ KIND = Kind(
     measures=True,
     needs=PAIRED | {"rivals"},
     may=frozenset({"matched"}),
-    exactly={"metrics": 1},
+    exactly={"baselines": 1, "metrics": 1},
 )

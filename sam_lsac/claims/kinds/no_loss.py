@@ -80,4 +80,5 @@ KIND = Kind(
     measures=True,
     needs=PAIRED | {"rivals", "matched"},
     matches=True,
+    exactly={"baselines": 1},
 )
