@@ -265,7 +265,9 @@ class TestDigests:
     def test_and_what_composes_them(self, tmp_path, monkeypatch, part):
         self.check(tmp_path, monkeypatch, part, same=False)
 
-    @pytest.mark.parametrize("part", ["errors.py", "claims/judge.py", "runs/sqlite.py", "runs/execute.py", "caching/lsac.py"])
+    @pytest.mark.parametrize(
+        "part", ["errors.py", "claims/judge.py", "runs/sqlite.py", "runs/execute.py", "caching/lsac.py"]
+    )
     def test_and_nothing_else(self, tmp_path, monkeypatch, part):
         self.check(tmp_path, monkeypatch, part, same=True)
 
