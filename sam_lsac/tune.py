@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 import statistics
-import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch import Tensor
 from sam_lsac.errors import InputError, ModelError
 from sam_lsac.interventions import Edit
 from sam_lsac.mixtures import Mixture
+from sam_lsac.mixtures.tables import read_toml
 from sam_lsac.model import SAMAudio
 from sam_lsac.model.velocity import PreparedVelocity
 from sam_lsac.records import STRICT, read
@@ -255,12 +255,8 @@ def load_schedule(path: str | Path, *, model: SAMAudio | None = None) -> Found:
     ModelError
         If the schedule was fitted to another checkpoint.
     """
-    try:
-        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValueError) as error:
-        raise InputError(
-            f"{path} is no schedule ({error}); write one with `python -m sam_lsac tune --out {path}`."
-        ) from error
+    again = f"write one with `python -m sam_lsac tune --out {path}`"
+    data = read_toml(Path(path), remedy=again)
     found = read(_File, data, where=str(path), error=InputError, remedy="write it anew with `python -m sam_lsac tune`")
     row = found.solver
     reference = parse_solver(row.reference)
