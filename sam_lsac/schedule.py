@@ -7,7 +7,6 @@ A checkpoint's folder may hold ``schedules/NAME.toml``, written by `sam_lsac.tun
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, ClassVar, Literal
 
 from sam_lsac.errors import InputError, ModelError
 from sam_lsac.interventions import Edit
+from sam_lsac.mixtures.tables import read_toml
 from sam_lsac.model import SAMAudio
 from sam_lsac.model.digest import checkpoint_digest
 from sam_lsac.records import STRICT, read
@@ -179,12 +179,7 @@ def load_schedule(path: str | Path, *, model: SAMAudio | None = None) -> Found:
     ModelError
         If the schedule was fitted to another checkpoint.
     """
-    try:
-        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValueError) as error:
-        raise InputError(
-            f"{path} is no schedule ({error}); write one with `python -m sam_lsac tune --out {path}`."
-        ) from error
+    data = read_toml(Path(path), remedy=f"write one with `python -m sam_lsac tune --out {path}`")
     found = read(_File, data, where=str(path), error=InputError, remedy="write it anew with `python -m sam_lsac tune`")
     row = found.solver
     reference = parse_solver(row.reference)

@@ -30,6 +30,7 @@ from tests import tiny_runs
 
 COMPUTE = sys.modules["sam_lsac.runs.compute"]
 EXECUTE = sys.modules["sam_lsac.runs.execute"]
+CHUNK = sys.modules["sam_lsac.runs.chunk"]
 SHARING = {"lsac", "lsac-safe", "freeze-late", "lsac-midpoint", "freeze-late-ab2"}
 COMPARED = {"fidelity/baseline", "log_spectral_distance/baseline"}
 CACHED = {"lsac", "lsac-safe", "freeze-late", "lsac-midpoint", "freeze-late-ab2", "deepcache"}
@@ -114,7 +115,7 @@ class TestEqualToPlainRuns:
     def test_a_shared_prefix_is_bit_equal_to_the_run_from_the_first_step(
         self, full, planned, model, mixtures, store, monkeypatch
     ):
-        monkeypatch.setattr(EXECUTE, "_plain_steps", lambda spec: 0)
+        monkeypatch.setattr(CHUNK, "_plain_steps", lambda spec: 0)
         execute(planned, model, mixtures, store, keep=lambda _: True)
         for spec in planned.runs:
             assert np.array_equal(store.array(spec.key, "latents"), full.array(spec.key, "latents"))
@@ -268,7 +269,7 @@ class TestPairing:
                 batch.noise = batch.noise.roll(1, dims=1)
             return original(batch, spec, **options)
 
-        monkeypatch.setattr(EXECUTE, "compute_each", apart)
+        monkeypatch.setattr(CHUNK, "compute_each", apart)
         execute(planned, model, mixtures, store)
         with pytest.raises(StoreError, match="are no pair"):
             ledger(store, planned)
@@ -481,7 +482,7 @@ class TestInputs:
             assert math.isnan(score.value) == (arm in reasons)
             assert store.get([specs[1].key])[specs[1].key].scores["si_snr"].reason is None
         pairs = ledger(store, planned).paired("si_snr", arm="shuffled", baseline="spans", tier="clean")
-        assert (pairs.n, pairs.n_dropped) == ((1, 1) if reasons else (2, 0))
+        assert (pairs.n, pairs.n_dropped + pairs.n_excluded) == ((1, 1) if reasons else (2, 0))
 
     def test_a_metric_without_a_value_is_stored_with_its_reason(self, model, mixtures, store):
         planned = some(model, mixtures, "baseline", metrics=("stoi", "si_snr"))
@@ -589,7 +590,7 @@ def test_an_edit_that_looks_across_the_batch_gets_each_example_alone(model, mixt
         return compute(batch, spec, **others)
 
     compute = COMPUTE.compute
-    monkeypatch.setattr(EXECUTE, "compute", noted)
+    monkeypatch.setattr(CHUNK, "compute", noted)
     planned = plan(tiny_runs.arms("baseline", "zero-additive", "deepcache"), mixtures, model, seeds=(0,))
     assert execute(planned, model, mixtures, store) == 3 * len(mixtures)
     assert sizes == {(): [3], (DeepCache(interval=2),): [3], (ZeroAdditive(),): [1, 1, 1]}

@@ -278,10 +278,10 @@ class TestCommands:
     @pytest.mark.parametrize(
         ("options", "hint"),
         [
-            (["--saved", "2"], "no fraction"),
+            (["--saved", "2"], "give a fraction"),
             (["--reference", "euler:4@swoy"], "did you mean 'sway'"),
             (["--reference", "fitted:euler:1/1/1.0"], "name a method on a grid"),
-            (["--most-fits", "0"], "at least one fit"),
+            (["--most-fits", "0"], "at least 1"),
         ],
     )
     def test_options_that_cannot_be_are_one_line(self, checkpoint, stems, tmp_path, options, hint, capsys):

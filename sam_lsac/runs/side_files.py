@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -71,8 +73,7 @@ class SideFiles:
             raise StoreError(f"{path} cannot be read; restore it, or compute into a new store.") from error
         if hashlib.sha256(content).hexdigest() != digest:
             raise StoreError(f"{path} is damaged: its content is not what its name says; restore it, or delete it.")
-        array: NDArray[Any] = np.load(io.BytesIO(content), allow_pickle=False)
-        return array
+        return _array(content, path)
 
     def fault(self, digest: str) -> str | None:
         """Why an array cannot be read, or None; nothing is kept in memory."""
@@ -137,3 +138,19 @@ class SideFiles:
             yield
         except OSError as error:
             raise StoreError(f"{path} cannot be written ({error}); free some space or choose another store.") from error
+
+
+def _array(content: bytes, path: Path) -> NDArray[Any]:
+    """The array in a file's content, whose header is not believed a size that the content does not have."""
+    file = io.BytesIO(content)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # of a header in an old form, which is never written
+            if np.lib.format.read_magic(file) != (1, 0):
+                raise ValueError("another version of NumPy's format")
+            shape, is_fortran, dtype = np.lib.format.read_array_header_1_0(file)
+        if dtype.hasobject or is_fortran or math.prod(shape) * dtype.itemsize != len(content) - file.tell():
+            raise ValueError("its header does not fit its length")
+        return np.ndarray(shape, dtype, buffer=content, offset=file.tell()).copy()
+    except (ValueError, TypeError, SyntaxError, Warning, RecursionError, MemoryError) as error:
+        raise StoreError(f"{path} holds no array ({error}); restore it, or compute into a new store.") from error
