@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 from sam_lsac.errors import InputError
 from sam_lsac.statistics._samples import fraction, sample
@@ -129,7 +129,8 @@ def sign_test(values: ArrayLike) -> float:
     """
     data = sample(values, at_least=1)
     n = int(np.count_nonzero(data))
-    return float(stats.binomtest(int((data > 0).sum()), n, alternative="greater").pvalue) if n else 1.0
+    above = int((data > 0).sum())
+    return float(special.betainc(above, n - above + 1, 0.5)) if above else 1.0
 
 
 def share_beyond(values: ArrayLike, *, margin: float, level: float = 0.95) -> Share:
@@ -155,13 +156,12 @@ def share_beyond(values: ArrayLike, *, margin: float, level: float = 0.95) -> Sh
     fraction(level, "level")
     if not math.isfinite(margin):
         raise InputError(f"margin must be finite, got {margin!r}: state it in the metric's own unit")
-    count = int((data > margin).sum())
-    interval = stats.binomtest(count, data.size).proportion_ci(level, method="exact")
+    n, count, miss = data.size, int((data > margin).sum()), (1 - level) / 2
     return Share(
-        n=data.size,
+        n=n,
         count=count,
-        share=count / data.size,
-        low=float(interval.low),
-        high=float(interval.high),
+        share=count / n,
+        low=float(special.betaincinv(count, n - count + 1, miss)) if count else 0.0,
+        high=float(special.betaincinv(count + 1, n - count, 1 - miss)) if count < n else 1.0,
         level=level,
     )

@@ -158,10 +158,13 @@ def _p_above(values: Floats, bound: float) -> float:
 
 
 def _lowest(p: Callable[[float], float], d: float, miss: float) -> float:
-    """Return the bound below `d` at which p is `miss`, minus infinity where there is none."""
+    """Return the bound at which p is `miss`, minus infinity where it is greater however low the bound is."""
     step = 0.5
     while p(d - step) > miss:
         step *= 2.0
         if step > FARTHEST:
             return -math.inf
-    return float(optimize.brentq(lambda bound: p(bound) - miss, d - step, d, xtol=1e-6))
+    highest = d
+    while p(highest) <= miss:  # a level near 0
+        highest += 0.5
+    return float(optimize.brentq(lambda bound: p(bound) - miss, d - step, highest, xtol=1e-6))

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+from concurrent.futures import ProcessPoolExecutor
 
-from tests.calibration.measure import WORLDS, chosen, measure, table
+from tests.calibration.measure import WORLDS, cells, chosen, measure, table
 
 
 def main() -> int:
@@ -20,12 +21,17 @@ def main() -> int:
     parser.add_argument("--claims", nargs="*", help="by id; one of every kind where not given")
     parser.add_argument("--worlds", nargs="*", choices=list(WORLDS), default=list(WORLDS), metavar="NAME")
     parser.add_argument("--scenarios", nargs="*", help="by name; all where not given")
+    parser.add_argument("--processes", type=int, help="as many as there are processors where not given")
     options = parser.parse_args()
-    rates = [
-        rate
-        for claim in chosen(options.claims)
-        for rate in measure(claim, worlds=options.worlds, scenarios=options.scenarios, simulations=options.simulations)
-    ]
+    asked = cells(
+        chosen(options.claims), worlds=options.worlds, scenarios=options.scenarios, simulations=options.simulations
+    )
+    with ProcessPoolExecutor(options.processes) as pool:
+        rates = []
+        for rate in pool.map(measure, asked):
+            rates.append(rate)
+            print(f"{len(rates)} of {len(asked)}", end="\r", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
     print(table(rates))
     wrong = [rate for rate in rates if rate.faults]
     for rate in wrong:
