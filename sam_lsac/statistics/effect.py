@@ -83,12 +83,12 @@ def effect_size(values: ArrayLike, *, level: float = 0.95) -> Effect:
     """Return Cohen's d_z of a contrast with an interval that makes no assumption of normal data.
 
     A test of d against a bound takes the larger of two p values: of the noncentral t, and of `contrast_test` on
-    `above_bound`. All are in closed form: no draws, no seed. Measured over normal and skewed data, d from 0 to 1.5 and n
-    from 24 to 200 (tests/calibration/README.md), a bound misses the truth at most 1.2 times as often as its level says
-    at 0.05 and 0.006, 1.4 at 0.001 and 1.8 at 0.0005. Where the fourth moment is infinite (Student's t with 3 degrees of
-    freedom) the lower bound of a d of 1.5 misses 2.9 times as often at 0.05 and 4.6 times at 0.001, with 48 mixtures
-    (the noncentral t: 6 and more than 70). The price in normal data: at 24 mixtures and level 0.01 a d of 3 is shown to
-    be above 0.8 in 62 of 100 samples, and one of 5 in all.
+    `above_bound`. All are in closed form: no draws, no seed. Measured over normal and skewed data, d from 0 to 1.5 and
+    n from 24 to 200 (tests/calibration/README.md), a bound misses the truth at most 1.2 times as often as its level
+    says at 0.05 and 0.006, 1.4 at 0.001 and 1.8 at 0.0005. Where the fourth moment is infinite (Student's t with 3
+    degrees of freedom) the lower bound of a d of 1.5 misses 2.9 times as often at 0.05 and 4.6 times at 0.001, with 48
+    mixtures; that of the noncentral t alone 6 times at 0.05. The price in normal data: at 24 mixtures and level 0.01 a
+    d of 3 is shown to be above 0.8 in 62 of 100 samples, and one of 5 in all.
 
     Where all figures are equal, d is 0 or infinite with its sign and the interval is the point. An end is infinite
     where the sample bounds d on that side at no level.
