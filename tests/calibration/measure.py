@@ -73,7 +73,8 @@ def chosen(ids: Sequence[str] | None = None) -> list[Claim]:
     sorts: dict[tuple[object, ...], Claim] = {}
     for claim in book.claims:
         if claim.kind not in ARITHMETIC:
-            sorts.setdefault((claim.kind, claim.direction, claim.score, claim.label, claim.stronger_tier), claim)
+            sort = (claim.kind, claim.direction, claim.score, claim.label, claim.stronger_tier, claim.margin is None)
+            sorts.setdefault(sort, claim)
     return list(sorts.values())
 
 

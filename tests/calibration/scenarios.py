@@ -156,31 +156,48 @@ def negligible_loss(claim: Claim) -> list[Scenario]:
 
 def smaller_score(claim: Claim) -> list[Scenario]:
     """Of claims that an arm loses, or deviates, less than a rival: `smaller-loss`, `pareto`, `ahead`."""
-    pairs = dict(claim.matched) or dict(zip(claim.arms * len(claim.rivals), claim.rivals, strict=False))
-    first_arm, first_rival = next(iter(pairs.items()))
-
-    def less(by: Callable[[Effect], Effect]) -> Effects:
-        return everywhere(**dict.fromkeys(pairs, nothing()), **{rival: by(nothing()) for rival in pairs.values()})
-
     signed = claim.score == "loss" or claim.kind == "ahead"
-    steps: dict[str, Callable[[Effect], Effect]] = {
-        name: (lambda one, d=d: replace(one, mean=math.sqrt(2) * d * SPREAD))
-        if signed
-        else (lambda one, d=d: scaled(one, factor_for(d, share=1.0, own=one)))
-        for name, d in SIZED.items()
-    }
-    sure = (lambda one: replace(one, mean=SURE * SPREAD)) if signed else (lambda one: scaled(one, SURE))
-    never = (lambda one: replace(one, mean=-SURE * SPREAD)) if signed else (lambda one: scaled(one, 1 / SURE))
+    granted = 0.0 if claim.margin is None else claim.margin / unit(claim, claim.metrics[0])
+    level = replace(nothing(), mean=-granted)
+
+    def rivals(by: Effect) -> Effects:
+        return everywhere(**dict.fromkeys(claim.arms, nothing()), **dict.fromkeys(claim.rivals, by))
+
+    def by(d: float) -> Effect:
+        if signed:
+            return replace(level, mean=level.mean + math.sqrt(2) * d * SPREAD)
+        return scaled(level, factor_for(d, share=1.0, own=level))
+
+    far = replace(level, mean=SURE * SPREAD) if signed else scaled(level, SURE)
+    near = replace(level, mean=-SURE * SPREAD) if signed else scaled(level, 1 / SURE)
     found = [
-        Scenario(name="null", effects=less(lambda one: one), errors=BOTH),
-        *(Scenario(name=name, effects=less(by), errors=REFUTED) for name, by in steps.items()),
-        Scenario(name="true", effects=less(sure), errors=REFUTED),
-        Scenario(name="false", effects=less(never), errors=SUPPORTED),
+        Scenario(name="null", effects=rivals(level), errors=BOTH),
+        *(Scenario(name=name, effects=rivals(by(d)), errors=REFUTED) for name, d in SIZED.items()),
+        Scenario(name="true", effects=rivals(far), errors=REFUTED),
+        Scenario(name="false", effects=rivals(near), errors=SUPPORTED),
     ]
-    if len(claim.tiers) > 1 or len(pairs) > 1:
-        edge = but_on(claim.tiers[0], less(sure), {first_arm: sure(nothing()), first_rival: sure(nothing())})
-        found.append(Scenario(name="boundary, one pair on one tier", effects=edge, errors=BOTH))
+    if len(claim.tiers) * len(claim.rivals) > 1:
+        edge = but_on(claim.tiers[0], rivals(far), {claim.rivals[0]: level})
+        found.append(Scenario(name="boundary, one rival on one tier", effects=edge, errors=BOTH))
     return found
+
+
+def equivalent(claim: Claim) -> list[Scenario]:
+    """Of claims that arms stay within a margin, the smallest effect of each metric where the claim names none."""
+
+    def of(mean: float, sd: float = 1.0) -> Effects:
+        margins = {metric: (claim.margin or unit(claim, metric)) / unit(claim, metric) for metric in claim.metrics}
+        effects = {metric: Effect(mean=mean * margin, sd=sd * margin) for metric, margin in margins.items()}
+        return everywhere(**dict.fromkeys(claim.arms, effects))
+
+    edge = but_on(claim.tiers[0], of(0.0, 0.1), of(1.0)(claim.tiers[0]))
+    return [
+        Scenario(name="boundary above", effects=of(1.0), errors=BOTH),
+        Scenario(name="boundary below", effects=of(-1.0), errors=BOTH),
+        Scenario(name="boundary on one tier", effects=edge, errors=BOTH),
+        Scenario(name="true", effects=of(0.0, 0.3), errors=REFUTED),
+        Scenario(name="false", effects=of(3.0), errors=SUPPORTED),
+    ]
 
 
 def beside_rivals(claim: Claim) -> list[Scenario]:
@@ -304,6 +321,7 @@ SCENARIOS: Mapping[str, Callable[[Claim], list[Scenario]]] = {
     "ratio-change": ratio_change,
     "layer-response": layer_response,
     "at-least": at_least,
+    "equivalent": equivalent,
     "rank-correlation": rank_correlation,
     "layers-settle": layers_settle,
 }
