@@ -149,6 +149,8 @@ def test_share_beyond_inverts_the_binomial(count, n):
     values = np.array([2.0] * count + [1.0] * (n - count))
     result = share_beyond(values, margin=1.0)  # a figure on the margin is not beyond it
     assert (result.count, result.share, result.n) == (count, count / n, n)
+    theirs = stats.binomtest(count, n).proportion_ci(0.95, method="exact")
+    assert (result.low, result.high) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
     low = optimize.brentq(lambda q: stats.binom.sf(count - 1, n, q) - 0.025, 0, 1) if count else 0.0
     high = optimize.brentq(lambda q: stats.binom.cdf(count, n, q) - 0.025, 0, 1) if count < n else 1.0
     assert (result.low, result.high) == pytest.approx((low, high), abs=1e-9)
@@ -179,10 +181,11 @@ def test_d_above_a_bound_is_a_contrast_that_agrees_with_the_noncentral_t(values,
 
 
 @settings(max_examples=60, deadline=None)
-@given(values=FIGURES, level=st.sampled_from([0.9, 0.95, 0.999]))
+@given(values=FIGURES, level=st.sampled_from([0.01, 0.9, 0.95, 0.999]))
 def test_interval_of_d_is_what_its_tests_do_not_reject(values, level):
     result = effect_size(values, level=level)
-    assert result.low < result.d < result.high
+    assert result.low < result.high
+    assert level < 0.5 or result.low < result.d < result.high
     for end, test in ((result.low, result.p_above), (result.high, result.p_below)):
         if math.isinf(end):  # no bound is rejected
             assert min(test(math.copysign(10.0**power, end)) for power in range(3)) > (1 - level) / 2

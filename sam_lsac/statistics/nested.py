@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import special
 
 from sam_lsac.errors import InputError
 from sam_lsac.statistics._samples import Sample, sample
@@ -90,21 +90,20 @@ def group_test(values: ArrayLike, groups: Sequence[Hashable]) -> GroupTest:
     data = sample(values)
     if len(groups) != data.size:
         raise InputError(f"needs the group of every mixture: got {len(groups)} for {data.size} mixtures")
-    members: dict[Hashable, list[float]] = {}
-    for group, value in zip(groups, data, strict=True):
-        members.setdefault(group, []).append(float(value))
-    k = len(members)
+    names = {group: place for place, group in enumerate(dict.fromkeys(groups))}
+    k = len(names)
     if k < 2:
         raise InputError(f"a test over groups needs at least 2 groups, got {k}: add mixtures of other voices")
-    first = float(data[0])  # equal figures have exactly equal means, groups of any size
-    means = np.asarray([first + np.mean(np.asarray(figures) - first) for figures in members.values()])
+    place = [names[group] for group in groups]
+    first = data[0]  # equal figures have exactly equal means, in groups of any size
+    means = first + np.bincount(place, data - first) / np.bincount(place)
     mean, sd = float(means.mean()), 0.0 if np.ptp(means) == 0.0 else float(means.std(ddof=1))
     if sd == 0.0:
         t = float(np.copysign(np.inf, mean)) if mean else 0.0
         greater, less = (0.5**k if side * mean > 0.0 else 1.0 for side in (1, -1))
     else:
         t = mean / sd * k**0.5
-        greater, less = (float(stats.t.sf(side * t, k - 1)) for side in (1, -1))
+        greater, less = (float(special.stdtr(k - 1, -side * t)) for side in (1, -1))
     return GroupTest(n=data.size, n_groups=k, mean=mean, sd=sd, t=t, p_greater=greater, p_less=less)
 
 

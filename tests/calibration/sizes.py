@@ -1,6 +1,6 @@
 """Measured size of `contrast_test` and coverage of `effect_size`, over many samples at once.
 
-    python -m tests.calibration.sizes size | coverage
+    python -m tests.calibration.sizes (size | coverage) [world ...]
 
 prints a Markdown table; a figure is how often a test rejects a true hypothesis, or a bound of d misses the truth,
 divided by how often it may.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,23 +121,25 @@ def tails(name: str) -> tuple[tuple[int, str], ...]:
     return ((1, "both"),) if name in ("normal", "t3") else ((1, "above"), (-1, "below"))
 
 
-def print_sizes(samples: int = 100_000) -> None:
+def print_sizes(names: Sequence[str], samples: int = 100_000) -> None:
     """Print the size of `contrast_test` and of Student's t-test."""
     print(f"{samples} samples; Monte-Carlo errors " + ", ".join(f"{error(one, samples):.2f}" for one in LEVELS))
     print(f"| world | n | long tail | {' | '.join(map(str, LEVELS))} | {' | '.join(f't, {one}' for one in LEVELS)} |")
-    for name, world in WORLDS.items():
+    for name in names:
+        world = WORLDS[name]
         for n in SIZES:
             for side, tail in tails(name):
                 ours, theirs = (size(world, n, side=side, samples=samples, student=one) for one in (False, True))
                 print(f"| {name} | {n} | {tail} | {cells(ours)} | {cells(theirs)} |", flush=True)
 
 
-def print_coverage(samples: int = 40_000) -> None:
+def print_coverage(names: Sequence[str], samples: int = 40_000) -> None:
     """Print how often the bounds of d miss."""
     print(f"{samples} samples; Monte-Carlo errors " + ", ".join(f"{error(one, samples):.2f}" for one in LEVELS))
     print(f"| world | n | long tail | d | {' | '.join(f'low, {one}' for one in LEVELS)} | "
           f"{' | '.join(f'high, {one}' for one in LEVELS)} |")  # fmt: skip
-    for name, world in WORLDS.items():
+    for name in names:
+        world = WORLDS[name]
         for n in (24, 48, 200):
             for side, tail in tails(name):
                 for d in EFFECTS:
@@ -146,4 +148,4 @@ def print_coverage(samples: int = 40_000) -> None:
 
 
 if __name__ == "__main__":
-    {"size": print_sizes, "coverage": print_coverage}[sys.argv[1]]()
+    {"size": print_sizes, "coverage": print_coverage}[sys.argv[1]](sys.argv[2:] or list(WORLDS))
