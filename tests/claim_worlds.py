@@ -162,6 +162,10 @@ class Case:
 
 
 WRONG_SIDE = frozenset({"supported", "refuted"})
+TWICE = {  # the second solver evaluates the network twice a step; "a" and "b" save a quarter of their own solve
+    arm: ArmCost(arm=arm, layer_steps_saved=share, flops_total=1e12, flops_saved=0.04, self_attention_flops_saved=0.13)
+    for arm, share in {"baseline": 0.0, "own-baseline": -1.0, "a": 0.25, "b": -0.5, "r": 0.25, "s": -0.5}.items()
+}
 SUPPORTED, REFUTED = frozenset({"supported"}), frozenset({"refuted"})
 RIVAL = {"rivals": ["r"]}
 MATCHED = RIVAL | {"matched": {"a": "r"}}
@@ -238,6 +242,7 @@ CASES: dict[str, Case] = {
             (solvers((0, 0.1), (0, 2.0), r=TRUNCATED), REFUTED),
         ),
         weak=solvers((0, 0.3), (0, 0.3), r=(0.5, 0.5)),
+        context={"costs": TWICE},
     ),
     "effect-table": Case(
         claim=PAIRED | {"rivals": ["r", "s"], "matched": {"a": "r"}},

@@ -161,9 +161,10 @@ def test_a_cost_that_is_no_fraction_is_an_error(change):
 # -------------------------------------------------------------------------------------------------- the whole notebook
 
 SAVED = {"lsac-safe": 0.125, "lsac-balanced": 0.271, "lsac-aggressive": 0.385}
-SAVED |= {"lsac-balanced-midpoint": 0.271, "lsac-balanced-ab2": 0.271}
+SAVED |= {"baseline": 0.0, "baseline-midpoint": -1.0, "baseline-ab2": 0.0}
+SAVED |= {"lsac-balanced-midpoint": 1 - 2 * (1 - 0.271), "lsac-balanced-ab2": 0.271}
 LAYER_STEPS = SAVED | {"naive-14": 0.125, "naive-12": 0.25, "naive-10": 0.375}
-LAYER_STEPS |= {"naive-12-midpoint": 0.25, "naive-12-ab2": 0.25}
+LAYER_STEPS |= {"naive-12-midpoint": -0.5, "naive-12-ab2": 0.25}
 FLOPS = LAYER_STEPS | {"lsac-safe": 0.018, "lsac-balanced": 0.039, "lsac-aggressive": 0.056}
 
 

@@ -129,10 +129,11 @@ class Contrast:
         values = (self.wanted if side is None else side) * self.figures
         return Requirement(tier=self.tier, values=values, mixtures=self.pairs.mixtures, bound=bound)
 
-    def groups(self) -> Groups:
-        """Return the test over the means of groups, of what the claim says."""
-        n_targets, p_targets = _over_groups(self.claimed, self.pairs.groups)
-        n_residuals, p_residuals = _over_groups(self.claimed, self.pairs.residual_groups)
+    def groups(self, claimed: NDArray[np.float64] | None = None) -> Groups:
+        """Return the test over the means of groups, of what the claim says: that `claimed` are above zero."""
+        values = self.claimed if claimed is None else claimed
+        n_targets, p_targets = _over_groups(values, self.pairs.groups)
+        n_residuals, p_residuals = _over_groups(values, self.pairs.residual_groups)
         return Groups(n_targets=n_targets, n_residuals=n_residuals, p_targets=p_targets, p_residuals=p_residuals)
 
     def _shown(self, values: NDArray[np.float64], level: float) -> bool:

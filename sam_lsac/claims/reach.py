@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from sam_lsac.claims.claim import Claim
+from sam_lsac.claims.contrast import FEWEST
 from sam_lsac.claims.kind import Evidence, Requirement
 from sam_lsac.claims.verdict import Finding, Groups
 from sam_lsac.statistics import Conditions, joint_pairs_needed
@@ -43,6 +44,8 @@ def mixtures_needed(claim: Claim, evidence: Sequence[Evidence]) -> tuple[int | N
             f"It cannot be shown with such mixtures: {where} is not on the claimed side by as much as is of interest."
         )
     tiers = dict.fromkeys(need.tier for need in required)
+    if any(len(_common([need for need in required if need.tier == tier])) < FEWEST for tier in tiers):
+        return None, "Too few mixtures have every figure to say how many would show it."
     samples = [_conditions([need for need in required if need.tier == tier], level=claim.level) for tier in tiers]
     needed = joint_pairs_needed(samples, power=claim.settings.power, seed=claim.settings.bootstrap_seed)
     if needed is None:
@@ -50,9 +53,13 @@ def mixtures_needed(claim: Claim, evidence: Sequence[Evidence]) -> tuple[int | N
     return needed, f"About {needed} mixtures a tier would show it with a power of {claim.settings.power:.0%}."
 
 
+def _common(required: Sequence[Requirement]) -> list[str]:
+    return sorted(set.intersection(*(set(need.mixtures) for need in required)))
+
+
 def _conditions(required: Sequence[Requirement], *, level: float) -> Conditions:
     """Return the contrasts of one tier over the mixtures that all of them have."""
-    common = sorted(set.intersection(*(set(need.mixtures) for need in required)))
+    common = _common(required)
     columns = [dict(zip(need.mixtures, need.values.tolist(), strict=True)) for need in required]
     return Conditions(
         contrasts=np.asarray([[column[mixture] for column in columns] for mixture in common], dtype=np.float64),

@@ -80,7 +80,7 @@ class Harm:
     share, share_low, share_high
         Of mixtures that lose more than the metric's smallest effect, with its exact interval.
     p_sign
-        Two-sided sign test of the losses.
+        One-sided sign test: small where more mixtures lose than gain.
     """
 
     __pydantic_config__: ClassVar[Any] = STRICT

@@ -43,12 +43,18 @@ N_SAMPLES = 16 * tiny_runs.HOP
 CLAIMS = """\
 [settings]
 alpha = 0.05
-tost_margin_db = 0.5
 power = 0.8
+theta = 0.5
+smallest_factor = 1.1
+missing_share = 0.1
 tiers = ["clean", "noisy"]
 seeds = [0]
 bootstrap_seed = 0
 bootstrap_resamples = 99
+
+[settings.smallest_effects]
+si_snr = 0.1
+lsd = 0.1
 
 [arms.baseline]
 solver = "euler:4"
@@ -58,7 +64,7 @@ solver = "euler:4"
 edits = [{ kind = "LSAC", level = "balanced" }]
 
 [arms.naive]
-solver = "euler:3"
+solver = "euler:2"
 
 [[claims]]
 id = "MY1"
@@ -76,15 +82,15 @@ family = "mine"
 [[claims]]
 id = "MY2"
 section = "1"
-quote = "LSAC loses nothing and three steps do"
+quote = "LSAC saves as much as two steps do, and deviates less"
 paper = ""
-kind = "no-loss"
+kind = "pareto"
 applies_to = "any"
 arms = ["lsac"]
 rivals = ["naive"]
+matched = { lsac = "naive" }
 metrics = ["si_snr"]
 tiers = ["clean", "noisy"]
-margin = 200.0
 family = "hers"
 
 [[claims]]
@@ -95,8 +101,7 @@ paper = ""
 kind = "saved-share"
 applies_to = "any"
 arms = ["lsac"]
-targets = { layer_steps_saved = 0.25 }
-tolerance = 0.25
+figures = { lsac = "25 %" }
 
 [[claims]]
 id = "MY4"
@@ -114,7 +119,7 @@ family = "theirs"
 [[claims]]
 id = "MY5"
 section = "2"
-quote = "Three steps stay within a hair's breadth of four"
+quote = "Two steps stay within a hair's breadth of four"
 paper = ""
 kind = "equivalent"
 applies_to = "any"
@@ -132,12 +137,12 @@ import pytest
 
 @pytest.mark.claims("MY1", "MY3", "MY4")
 def test_lsac(verdict) -> None:
-    assert verdict.status == "supported", verdict.reason
+    assert verdict.status in ("supported", "shown"), verdict.reason
 
 
 @pytest.mark.claims("MY2", "MY5")
 def test_steps(verdict) -> None:
-    assert verdict.status == "supported", verdict.reason
+    assert verdict.status in ("supported", "shown"), verdict.reason
 '''
 SETTINGS = """\
 [pytest]

@@ -11,9 +11,9 @@ AXES = ("layer_steps_saved", "flops_saved")
 SAME_COST = 1e-9
 
 
-def costs_of(claim: Claim, context: Context) -> dict[str, ArmCost]:
-    """Return the costs of the claim's arms and rivals; UndecidedError where one was not computed."""
-    wanted = (*claim.arms, *claim.rivals)
+def costs_of(claim: Claim, context: Context, *, beside: tuple[str, ...] = ()) -> dict[str, ArmCost]:
+    """Return the costs of the claim's arms and rivals, and `beside`; UndecidedError where one was not computed."""
+    wanted = (*claim.arms, *claim.rivals, *beside)
     missing = [arm for arm in wanted if arm not in context.costs]
     if missing:
         raise UndecidedError("not run", f"The cost of {', '.join(missing)} was not computed for this checkpoint.")

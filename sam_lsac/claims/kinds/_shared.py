@@ -13,6 +13,7 @@ from sam_lsac.claims.ledger import Ledger
 from sam_lsac.claims.verdict import Finding, Harm, Status
 from sam_lsac.claims.wording import effect, figure, measured, number, p_text
 from sam_lsac.statistics import effect_size, share_beyond, sign_test
+from sam_lsac.statistics.effect import above_bound
 from sam_lsac.statistics.paired import LABELS
 
 Lines = tuple[str, ...]
@@ -50,14 +51,15 @@ def labelled(contrast: Contrast, *, low: float, high: float, note: str = "") -> 
     status: Status = "refuted" if refuted else "supported" if within < claim.level else "inconclusive"
     p = min(outside) if refuted else within
     said = f"d between {number(effect.low)} and {number(effect.high)} at the claim's level"
-    needed = [(low, 1), (-high, -1)]
-    requires = tuple(contrast.requirement(bound, side=side) for bound, side in needed if np.isfinite(bound))
+    needed = [(bound, side) for bound, side in ((low, 1), (-high, -1)) if np.isfinite(bound)]
+    requires = tuple(contrast.requirement(bound, side=side) for bound, side in needed)
+    nearer = min((above_bound(side * values, bound) for bound, side in needed), key=np.mean)
     finding = replace(
         contrast.shown(note=f"{note}{said}"),
         status=status,
         p=p,
         p_adjusted=claim.adjusted(p, refuting=refuted),
-        groups=contrast.groups(),
+        groups=contrast.groups(nearer),
     )
     return Evidence(finding=finding, requires=requires, possible=low < effect.d < high)
 

@@ -1,9 +1,9 @@
 """complementary: under each solver an arm saves the same layer-steps, and deviates little beside its truncation.
 
 Each arm is compared with its own solver's full solve (`baselines`) and with the truncation under that solver
-(`rivals`). Required: the arms save the same share of layer-steps; each deviates by less than theta times its rival;
-no rare failure hides behind the mean. Contradicted by other layer-steps, or by an arm that is shown both to lose and
-to deviate by more than theta times its rival: a gain refutes nothing.
+(`rivals`). Required: the arms save the same share of their own solver's layer-steps; each deviates by less than theta
+times its rival; no rare failure hides behind the mean. Contradicted by other layer-steps, or by an arm that is shown
+both to lose and to deviate by more than theta times its rival: a gain refutes nothing.
 """
 
 from dataclasses import replace
@@ -37,9 +37,14 @@ def _find(claim: Claim, ledger: Ledger, context: Context) -> list[Evidence]:
 
 
 def _saved(claim: Claim, context: Context) -> list[Evidence]:
-    """Return what each arm saves, judged by whether it is what the first arm saves."""
-    costs = costs_of(claim, context)
-    shares = {arm: saved(costs[arm], LAYER_STEPS) for arm in claim.arms}
+    """Return what each arm saves of its own full solve, judged by whether it is what the first arm saves.
+
+    Costs are shares of one solve, the same for all arms; a solver of two evaluations a step has twice as many
+    layer-steps to save.
+    """
+    costs = costs_of(claim, context, beside=claim.baselines)
+    left = {arm: 1.0 - saved(cost, LAYER_STEPS) for arm, cost in costs.items()}
+    shares = {arm: 1.0 - left[arm] / left[claim.baseline_of(arm)] for arm in claim.arms}
     first = next(iter(shares.values()))
     return [
         Evidence(

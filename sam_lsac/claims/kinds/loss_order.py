@@ -55,7 +55,8 @@ def _across(claim: Claim, ledger: Ledger, _context: Context) -> list[Evidence]:
         leads = {tier: _nearest(claim, ledger, tier=tier, metric=metric) for tier in claim.tiers}
         for other in (tier for tier in claim.tiers if tier != strong):
             finding = _apart(claim, leads[strong], leads[other], metric=metric)
-            found.append(Evidence(finding=replace(finding, tier=strong, versus=other)))
+            possible = (finding.estimate or 0.0) >= claim.smallest(metric)
+            found.append(Evidence(finding=replace(finding, tier=strong, versus=other), possible=possible))
     return found
 
 
