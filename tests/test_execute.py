@@ -21,13 +21,14 @@ from sam_lsac.claims.collect import ledger
 from sam_lsac.errors import CacheError, PlanError, StoreError
 from sam_lsac.interventions import Record, ZeroAdditive, attach
 from sam_lsac.interventions import entropy_rates as rates_of
-from sam_lsac.metrics import compare, measure
-from sam_lsac.runs import Progress, entropy_rates, execute, open_store, plan
+from sam_lsac.metrics import Score, compare, measure
+from sam_lsac.runs import Progress, entropy_rates, execute, open_store, plan, scored_runs
 from sam_lsac.runs.compute import noise_digest
 from sam_lsac.separate import draw_noise, request_digest, separate, solve_batch
 from sam_lsac.solver import parse_solver
 from tests import tiny_runs
 
+COLLECT = sys.modules["sam_lsac.claims.collect"]
 COMPUTE = sys.modules["sam_lsac.runs.compute"]
 EXECUTE = sys.modules["sam_lsac.runs.execute"]
 CHUNK = sys.modules["sam_lsac.runs.chunk"]
@@ -502,6 +503,14 @@ class TestLedger:
         assert store.missing(planned) == ()
         pairs = ledger(store, planned).paired("si_snr", arm="zero-additive", baseline="baseline", tier="clean")
         assert (pairs.groups, pairs.residual_groups) == (("t0", "t1", "t2"), ("r0", "r1", "r2"))
+
+    def test_a_run_that_failed_is_a_failed_row(self, full, planned, monkeypatch):
+        runs = list(scored_runs(full, planned))[:2]
+        scores = {"si_snr": Score(math.nan, "estimate is silent", failed=True), "stoi": Score(math.nan, "no speech")}
+        monkeypatch.setattr(COLLECT, "scored_runs", lambda *_: [replace(runs[0], scores=scores), runs[1]])
+        rows = ledger(full, planned).rows
+        assert {row.metric: row.failed for row in rows if row.reason} == {"si_snr": True, "stoi": False}
+        assert not any(row.failed for row in rows if row.reason is None)
 
     def test_mixtures_of_different_groups_share_a_batch(self, model, mixtures, store):
         named = [replace(one, group=f"t{i}", residual_group=f"r{i}") for i, one in enumerate(mixtures)]

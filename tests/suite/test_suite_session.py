@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.suite.conftest import Judged
-from tests.suite.rig import CLAIMS, cases_of, make_rig
+from tests.suite.rig import CLAIMS, TESTS, cases_of, make_rig
 
 ARMS, PER_TIER, TIERS = 3, 3, 2
 STATUSES = {"MY1": "supported", "MY2": "refuted", "MY3": "shown", "MY4": "not run", "MY5": "inconclusive"}
@@ -20,6 +20,11 @@ class TestFirstJudgement:
         for case in ("MY2-clean", "MY2-noisy"):
             assert f"FAILED test_house.py::test_steps[{case}]" in judged.finished.stdout
         assert "Finding(" not in judged.finished.stdout  # a failure says its reason, not every figure behind it
+
+    def test_what_is_shown_and_not_judged_passes_and_is_counted_apart(self, judged: Judged) -> None:
+        assert "1 supported, 1 refuted, 1 inconclusive, 1 shown, 1 not run" in " ".join(judged.finished.stdout.split())
+        case = cases_of(judged.rig.folder / "junit.xml")["test_lsac[MY3]"]
+        assert not [one.tag for one in case if one.tag != "properties"]
 
     def test_the_report_has_the_verdict_of_each_claim_over_its_tiers(self, judged: Judged) -> None:
         assert judged.rig.statuses() == STATUSES
@@ -103,6 +108,20 @@ def test_k_selects_computes_and_judges_one_tier(tmp_path) -> None:
     assert verdict["tiers"] == {"noisy": "supported"}
     assert verdict["status"] == "not run"  # a claim about two tiers is not shown by one
     assert {finding["tier"] for finding in verdict["findings"]} == {"noisy"}
+
+
+def test_a_shown_case_is_called_so_where_each_is_named(tmp_path) -> None:
+    rig = make_rig(tmp_path / "house")
+    finished = rig.pytest("-k", "MY3 or (MY1 and noisy)", "-v")
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert re.search(r"test_lsac\[MY3\] SHOWN", finished.stdout)
+    assert re.search(r"test_lsac\[MY1-noisy\] PASSED", finished.stdout)
+    assert "2 passed, 6 deselected" in finished.stdout
+    (rig.folder / "test_house.py").write_text(
+        TESTS.replace('in ("supported", "shown")', '== "supported"'), encoding="utf-8"
+    )
+    strict = rig.pytest("-k", "MY3")
+    assert "1 failed, 7 deselected" in strict.stdout  # shown is not supported
 
 
 def test_a_known_refutation_is_a_strict_xfail_of_its_case_alone(tmp_path) -> None:
