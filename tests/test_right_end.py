@@ -1,4 +1,4 @@
-"""Waves whose length is no multiple of the codec's hop lose their padding at the right end, wherever they are decoded."""
+"""Waves whose length is no multiple of the hop lose the codec's padding at the right end, wherever they are decoded."""
 
 from __future__ import annotations
 

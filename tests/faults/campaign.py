@@ -30,6 +30,10 @@ _IMPORTS = re.compile(r"^(?:from|import) .*$", re.MULTILINE)
 _WORD = re.compile(r"\w+")
 
 
+#: By the digest of what its outcome depends on: a fault, or none, and tests to run.
+Work = Mapping[str, tuple[Fault | None, tuple[str, ...]]]
+
+
 class Kept:
     """The outcomes so far, a line of JSON each, by what they depend on.
 
@@ -99,29 +103,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
         fault.planted_in(ROOT)  # all that moved is told before anything runs
     kept, state = Kept(options.results), State()
     tests = sorted({test for fault in faults for test in fault.tests})
-    plain = {state.of([test]): (None, (test,)) for test in tests}
-    planted = {state.of(fault.tests, fault.digest): (fault, fault.tests) for fault in faults}
+    plain: Work = {state.of([test]): (None, (test,)) for test in tests}
+    planted: Work = {state.of(fault.tests, fault.digest): (fault, fault.tests) for fault in faults}
     with ExitStack() as stack:
-        copies = [stack.enter_context(copied()) for _ in range(options.at_once)]
+        is_new = any(kept.get(of) is None for of in (*plain, *planted))
+        copies = [stack.enter_context(copied()) for _ in range(options.at_once if is_new else 0)]
         for work in (plain, planted):
-            for of, outcome in _judged(
-                {of: one for of, one in work.items() if not kept.get(of)}, copies, options.limit_s
-            ):
+            left = {of: one for of, one in work.items() if kept.get(of) is None}
+            for of, outcome in _judged(left, copies, options.limit_s) if left else ():
                 kept.put(of, outcome)
                 fault, named = work[of]
-                print(
-                    _line(fault.room, fault.name, outcome) if fault else _line("no fault", named[0], outcome),
-                    flush=True,
-                )
-            if red := [kept.get(of) for of in plain if kept.get(of).status != "survived"]:
-                print(f"{red[0].by} is red without a fault, so that it can catch nothing; mend it first")
+                what = f"{fault.room}: {fault.name}" if fault else f"without a fault: {named[0]}"
+                where = f" by {outcome.by}" if outcome.by else ""
+                print(f"{outcome.status:8} {outcome.seconds:5.0f} s  {what}{where}", flush=True)
+            red = [outcome for of in plain if (outcome := kept.get(of)) and outcome.status != "survived"]
+            if red:
+                print(f"{red[0].by}: red without a fault, so that it can catch nothing; mend it first")
                 return 1
-    return _summary([(fault, kept.get(of)) for of, (fault, _) in planted.items()])
+    return _summary([(fault, kept.get(of)) for of, (fault, _) in planted.items() if fault])
 
 
-def _judged(
-    work: Mapping[str, tuple[Fault | None, tuple[str, ...]]], copies: Sequence[Copy], limit_s: float
-) -> Iterator[tuple[str, Outcome]]:
+def _judged(work: Work, copies: Sequence[Copy], limit_s: float) -> Iterator[tuple[str, Outcome]]:
     """Run the tests of each, as many at once as there are copies, and give every outcome as soon as it is there."""
     free: SimpleQueue[Copy] = SimpleQueue()
     for copy in copies:
@@ -142,11 +144,6 @@ def _judged(
                 yield running[done], done.result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _line(room: str, name: str, outcome: Outcome) -> str:
-    where = f" by {outcome.by}" if outcome.by else ""
-    return f"{outcome.status:8} {outcome.seconds:5.0f} s  {room}: {name}{where}"
 
 
 def _digest(files: Iterable[Path]) -> str:

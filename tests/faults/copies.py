@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.faults.forks import ELSEWHERE
+from tests.faults.forks import ELSEWHERE, PRELOADED
 from tests.faults.rows import ROOT, Fault
 
 __all__ = ["Copy", "Outcome", "copied"]
@@ -108,8 +108,8 @@ def _read(code: int | None, output: Path, seconds: float) -> Outcome:
 
 
 @contextmanager
-def copied(root: Path = ROOT) -> Iterator[Copy]:
-    """A copy of the repository for the time of a block; what no fault is planted in is linked."""
+def copied(root: Path = ROOT, *, preloaded: Sequence[str] = PRELOADED) -> Iterator[Copy]:
+    """A copy of a repository for the time of a block; what no fault is planted in is linked."""
     with TemporaryDirectory(prefix="sam_lsac-faults-") as folder:
         place = Path(folder).resolve() / "repository"
         place.mkdir()
@@ -121,7 +121,7 @@ def copied(root: Path = ROOT) -> Iterator[Copy]:
         hashed = py_compile.PycInvalidationMode.CHECKED_HASH  # by content: a fault may come and go within a second
         compileall.compile_dir(place / "sam_lsac", quiet=1, invalidation_mode=hashed)
         server = subprocess.Popen(
-            [sys.executable, "-P", str(root / "tests" / "faults" / "forks.py")],
+            [sys.executable, "-P", str(Path(__file__).with_name("forks.py")), *preloaded],
             cwd=folder,
             env=_environment(place),
             stdin=subprocess.PIPE,

@@ -20,6 +20,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+#: What most tests need and none tests.
 PRELOADED = (
     "fast_bss_eval",
     "hypothesis.strategies",
@@ -89,9 +90,9 @@ def forked(job: dict[str, Any]) -> int | None:
 
 
 def main() -> None:
-    """Serve until the input ends."""
+    """Import what the command line names, and serve until the input ends."""
     sys.path[:] = [place for place in sys.path if Path(place).resolve() != Path(__file__).resolve().parent]
-    for name in PRELOADED:
+    for name in sys.argv[1:]:
         importlib.import_module(name)
     gc.collect()
     gc.freeze()  # forks share what is there

@@ -45,10 +45,8 @@ class Fault:
         """The text of the file with the fault in it; InputError where it does not apply any more."""
         try:
             text = (root / self.file).read_text(encoding="utf-8")
-        except OSError as error:
-            raise InputError(
-                f"{self.name!r}: {self.file} is not there ({error.strerror}); write the fault anew"
-            ) from None
+        except OSError:
+            raise InputError(f"{self.name!r}: there is no {self.file}. The code moved: write the fault anew") from None
         found = text.count(self.old)
         if found != 1:
             raise InputError(
