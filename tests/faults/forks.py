@@ -97,7 +97,11 @@ def main() -> None:
     gc.collect()
     gc.freeze()  # forks share what is there
     for line in sys.stdin:
-        print(json.dumps({"code": forked(json.loads(line))}), flush=True)
+        answer = json.dumps({"code": forked(json.loads(line))})
+        try:
+            print(answer, flush=True)
+        except BrokenPipeError:  # the campaign was stopped meanwhile
+            os._exit(0)
 
 
 if __name__ == "__main__":
