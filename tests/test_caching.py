@@ -192,6 +192,16 @@ def test_a_schedule_for_another_number_of_steps_is_refused(net):
         pass
 
 
+@pytest.mark.parametrize("solver", [Euler(6), Midpoint(6), AB2(6)])
+def test_a_schedule_is_made_for_steps_whatever_they_take(net, solver):
+    schedule = LSAC(stable=(1,), level="balanced", n_steps=6)
+    with attached(net, schedule.edit(), solver=solver) as run:
+        net.solve(solver)
+    assert run.hits == {"transformer.layers.1.attention": 4 * solver.evaluations_per_step}
+    with pytest.raises(EditError, match="the solve has 3"), attached(net, schedule.edit(), solver=Midpoint(3)):
+        pass
+
+
 @pytest.mark.parametrize(
     "freeze_steps", [{}, {-1: 3}, {"a": 3}, {1.5: 3}, {True: 3}, {1: 0}, {1: 2.0}, {1: True}, {1: "2"}]
 )
@@ -413,6 +423,12 @@ def test_two_ways_split_at_the_median(n_layers, stable):
     assert len(classes.stable) == stable
     assert classes.moderate == ()
     assert max(classes.fast, default=-1) < min(classes.stable)
+
+
+def test_of_equal_rates_the_earlier_layer_counts_as_lower():
+    classes = classify_layers([0.1] * 12)
+    assert (classes.stable, classes.moderate) == ((0, 1, 2), (3, 4, 5, 6))
+    assert classify_layers([0.3, 0.1, 0.2, 0.1, 0.1, 0.1, 0.2, 0.2]).stable == (1, 3)
 
 
 @settings(deadline=None)

@@ -454,6 +454,7 @@ def test_statistics_and_sizes_of_the_transform_codec_have_bounds(key, value):
     [
         ({"out_channels": 6}, "out_channels = 6, but 4 codec channels need 8"),
         ({"context_dim": 64}, "context_dim = 64 must be transformer.dim = 32"),
+        ({"context_dim": 16}, "context_dim = 16 must be transformer.dim = 32"),
         ({"dim": 36, "n_heads": 4, "context_dim": 36}, "dim / n_heads = 9"),
         (
             {"max_positions": 10**6, "dim": 2048, "n_heads": 8, "context_dim": 2048},

@@ -103,6 +103,9 @@ def test_chunks_around_the_audio_are_passed_over(tmp_path: Path) -> None:
     path.write_bytes(whole[:place] + note + whole[place:] + note)
 
     assert read_wave(path)[0].size == RATE
+    path.write_bytes((whole[:place] + note + whole[place:])[:-2])
+    with pytest.raises(InputError, match="cut short: 2 bytes"):
+        read_wave(path)
 
 
 @pytest.mark.parametrize("total", [2**36 - 1, 2**33, 10**9])
