@@ -31,6 +31,7 @@ LOSSES = {
     "text-none": (7.5, 3.0), "freeze-stable-4": (0.05, 0.2), "freeze-fast-8": (0.66, 1.5), "freeze-fast-12": (0.3, 0.7),
     "gate-open": (9.0, 4.0), "gate-open-shuffled": (11.0, 4.0),
 }  # fmt: skip
+OTHER = (0.2, 0.4)  # of every other arm
 GRID = {
     f"freeze-{layers}-at-{step}": Arm(
         name=f"freeze-{layers}-at-{step}",
@@ -74,7 +75,7 @@ def _loss(arm: str, hard: int) -> tuple[float, float]:
         return size * np.exp(-step / 5.0), 0.3 * size
     if arm.startswith("gate-sweep"):
         return 9.0 * (int(arm[-2:]) - 1) / 14.0, 1.0
-    mean, sd = LOSSES[arm]
+    mean, sd = LOSSES.get(arm, OTHER)
     return mean * (1.0 + 0.4 * hard), sd
 
 

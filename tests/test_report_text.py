@@ -64,7 +64,7 @@ def test_claims_that_were_not_selected_share_a_line(report):
     ]  # fmt: skip
     assert "Not in this run, Conditioning: two pathways for text: DP1, DP2, DP3, DP4, DP5.\n" in text
     assert text.index("LS2 ") < text.index("Not in this run")
-    assert summary_line(few).endswith("1 inconclusive, 1 shown, 23 outside this run")
+    assert summary_line(few).endswith(f"1 inconclusive, 1 shown, {len(few.claims) - 2} outside this run")
 
 
 def test_the_summary_counts(report):
@@ -82,7 +82,7 @@ def test_arms_have_both_axes_and_each_tiers_deviation(report):
 
 def test_nothing_run_is_said_plainly(bare):
     text = terminal_text(bare)
-    assert "25 not run" in text
+    assert f"{len(bare.claims)} not run" in text
     assert "have no runs" in text
     assert "layer-\n" not in text
 

@@ -121,13 +121,19 @@ def _ceiling(row: CaveatRow, known: _Known) -> str | None:
 
 
 def _equivalence(row: CaveatRow, known: _Known) -> str | None:
-    """How often no loss is shown, claim by claim, among all arms but the row's rivals, which are said to lose."""
+    """How often no loss is shown, claim by claim, among all arms but the row's rivals, which are said to lose.
+
+    An arm counts on a tier and metric where all that is judged of it there is supported.
+    """
     counts: list[str] = []
     for verdict in _verdicts(row, known):
-        losses = [one for one in verdict.findings if one.quantity == "loss" and one.status]
-        judged = [one for one in losses if one.arm not in row.rivals]
+        judged: dict[tuple[str, str, str], bool] = {}
+        for one in verdict.findings:
+            if one.status and one.metric and not one.axis and one.arm not in row.rivals:
+                place = (one.tier, one.metric, one.arm)
+                judged[place] = judged.get(place, True) and one.status == "supported"
         if judged:
-            shown = sum(one.status == "supported" for one in judged)
+            shown = sum(judged.values())
             counts.append(f"{verdict.claim_id}: {shown} of {len(judged)}")
     return f"Comparisons in which no effect is shown, not merely not found: {', '.join(counts)}." if counts else None
 

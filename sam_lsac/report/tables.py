@@ -9,6 +9,7 @@ import numpy as np
 from sam_lsac.claims import Arm, Book, Claim, Context, Ledger
 from sam_lsac.records import STRICT, Extended
 from sam_lsac.report.variance import VarianceRow, variance_rows
+from sam_lsac.runs.arms import schedule_of
 from sam_lsac.solver import parse_solver
 from sam_lsac.statistics import mean_interval, paired_test
 
@@ -130,7 +131,8 @@ def summarise(book: Book, ledger: Ledger, context: Context, *, arms: Mapping[str
 def _compared(book: Book) -> Iterable[tuple[str, str]]:
     """Return each arm that some claim tests in the metric of the views, with its baseline.
 
-    Arms that freeze, and those that force the gate where that is drawn, have curves of their own.
+    Arms that freeze, and those that force the gate where that is drawn, have curves of their own; one whose schedule
+    the checkpoint lacks has no run.
     """
     drawn = ("FreezeSelfAttention", *(("HijackGate",) if book.views.sweep.metrics else ()))
     found: dict[str, str] = {}
@@ -138,7 +140,7 @@ def _compared(book: Book) -> Iterable[tuple[str, str]]:
         if not claim.family or book.views.metric not in claim.metrics:
             continue  # a claim without a family makes no test: it only shows
         for arm in (*claim.arms, *claim.rivals):
-            if _only_edit(book.arms[arm]) not in drawn:
+            if _only_edit(book.arms[arm]) not in drawn and schedule_of(book.arms[arm]) is None:
                 found.setdefault(arm, _baseline_of(claim, arm))
     return found.items()
 
