@@ -145,7 +145,9 @@ def _telling(errors: Sequence[Any]) -> Any:
 
 
 def _sentence(kind: Any, failed: Any, *, where: str, remedy: str) -> str:
-    path = tuple(part for part in failed["loc"] if _is_in_data(part))
+    *around, last = failed["loc"] or ("",)
+    is_key = failed["type"] in (*_UNKNOWN_KEY, *_MISSING_KEY)  # then the last part is that key, whatever it is called
+    path = (*filter(_is_in_data, around), *([last] if failed["loc"] and (is_key or _is_in_data(last)) else []))
     if failed["type"] in _UNKNOWN_KEY:
         place, key = _place(where, path[:-1]), path[-1]
         return f"{place}: {unknown('key', key, _keys(kind, path[:-1]), remedy=remedy)}"

@@ -13,6 +13,7 @@ import pytest
 
 from sam_lsac.claims import Book, load_claims
 from sam_lsac.errors import SamLsacError
+from sam_lsac.report.legible import legible
 from sam_lsac.suite.cases import Case, cases_of
 from sam_lsac.suite.closing import Closing, close
 from sam_lsac.suite.gather import Evidence, Prepared, compute, n_stored, prepare
@@ -156,4 +157,4 @@ def _usage_errors() -> Iterator[None]:
     try:
         yield
     except SamLsacError as error:
-        raise pytest.UsageError(" ".join(str(error).split())) from error
+        raise pytest.UsageError(legible(" ".join(str(error).split()))) from error

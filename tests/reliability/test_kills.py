@@ -197,10 +197,11 @@ def full_disk(tmp_path):
 
 def test_a_full_disk_ends_a_separation_at_once(folder, full_disk, capsys, tally):
     tally.count("cases")
-    options = ["--out", str(full_disk / "out"), "--solver", "euler:1", "--window", "4", "--overlap", "0.5"]
+    options = ["--out", str(full_disk / "out"), "--solver", "euler:1", "--window", "0.4", "--overlap", "0.1"]
     code = main(["separate", str(folder / "in.wav"), "--model", str(folder / "model"), "--prompt", "dog", *options])
     (line,) = capsys.readouterr().err.splitlines()
-    assert (code, "free some space there" in line) == (2, True)
+    assert code == 2
+    assert "free some space there" in line
     tally.count("own errors")
     tally.count("files left", len(list(full_disk.iterdir())))
     assert list(full_disk.iterdir()) == []

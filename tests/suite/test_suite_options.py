@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from sam_lsac.__main__ import main
 from sam_lsac.errors import SamLsacError
 from sam_lsac.runs import SQLiteStore
 from sam_lsac.suite.options import HOUSE_CLAIMS, Options, add_options, check_options, read_options
@@ -198,3 +199,32 @@ class TestPytest:
         for notes in rig.mixtures.glob("*/mixture.json"):
             notes.write_text('{"prompt": "dog barking"}', encoding="utf-8")
         assert "none is of tier clean, noisy" in usage_error(rig)
+
+
+class TestFollowOutside:
+    """Links out of the mixtures' folder are refused, and followed where that was asked for."""
+
+    def linked(self, folder: Path) -> Rig:
+        rig = make_rig(folder)
+        for notes in rig.mixtures.glob("*/target.wav"):
+            elsewhere = folder / f"{notes.parent.name}.wav"
+            notes.rename(elsewhere)
+            notes.symlink_to(elsewhere)
+        return rig
+
+    def test_pytest(self, tmp_path: Path) -> None:
+        rig = self.linked(tmp_path / "house")
+        assert "leads out of" in (line := usage_error(rig))
+        assert "--follow-outside" in line
+        assert rig.pytest("--follow-outside", "-k", "MY1 and clean").returncode == 0
+
+    @pytest.mark.parametrize("command", ["calibrate", "tune"])
+    def test_commands(self, command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        rig = self.linked(tmp_path / "house")
+        for notes in rig.mixtures.glob("*/mixture.json"):
+            notes.write_text('{"prompt": "dog barking", "subset": "calibration"}', encoding="utf-8")
+        options = ["--model", str(rig.checkpoint), "--mixtures", str(rig.mixtures), "--out", str(tmp_path / "out")]
+        assert main([command, *options]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "leads out of" in line
+        assert main([command, *options, "--follow-outside"]) == 0
