@@ -97,3 +97,13 @@ def test_the_public_names_are_complete_and_exist() -> None:
 )
 def test_only_the_arms_and_tiers_of_a_selection_are_run(ids: list[str], wanted: dict[str, tuple[str, ...]]) -> None:
     assert arms_by_tier(BOOK, [BOOK[one] for one in ids], baseline="baseline") == wanted
+
+
+def test_every_tier_that_is_judged_has_the_runs_of_the_reference() -> None:
+    with_runs = [claim for claim in BOOK.claims if arms_by_tier(BOOK, [claim], baseline="baseline")]
+    assert with_runs
+    assert any("baseline" not in claim.baselines for claim in with_runs)  # whose own arms do not bring it
+    for claim in with_runs:
+        for arms in arms_by_tier(BOOK, [claim], baseline="baseline").values():
+            assert arms[0] == "baseline", claim.id
+            assert set(claim.arms) <= set(arms), claim.id

@@ -181,6 +181,14 @@ def test_shuffling_does_not_depend_on_the_batch(net):
     assert torch.equal(alone.alignments[0][0], together.alignments[0][1])
 
 
+def test_shuffling_does_not_depend_on_the_padding():
+    row, edit = torch.tensor([0, 0, 2, 2, 2, 0, 3, 3, 0]), ShuffleSpans(seed=5)
+    alone = edit._permute(row, torch.ones(9, dtype=torch.bool))
+    padded = edit._permute(torch.cat([row, torch.ones(5, dtype=torch.long)]), torch.arange(14) < 9)
+    assert not torch.equal(alone, row)
+    assert torch.equal(padded, torch.cat([alone, torch.ones(5, dtype=torch.long)]))
+
+
 def test_shuffling_without_spans_is_an_error(net):
     net.conditions["anchor_alignment"] = (net.conditions["anchor_alignment"] == 1).long()
     with pytest.raises(EditError, match="changed nothing"):

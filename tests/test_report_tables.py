@@ -12,7 +12,7 @@ from sam_lsac.claims import Arm, Ledger
 from sam_lsac.claims.views import Sweep
 from sam_lsac.errors import StoreError
 from sam_lsac.report import NoiseFloor, build_report, environment, write_report
-from sam_lsac.report.caveats import _noise_floor
+from sam_lsac.report.caveats import _ceiling, _noise_floor
 from sam_lsac.statistics import paired_test
 from tests.claim_worlds import rows_of
 from tests.report_sample import (
@@ -95,6 +95,10 @@ def test_speakers_share_out_the_mixtures_of_each_tier(report):
         pairs = ledger.deviations("si_snr", arm="naive-12", rival="naive-12", baseline="baseline", tier=tier)
         weighted = sum(row.n * row.deviations["naive-12"] for row in rows) / 24
         assert weighted == pytest.approx(pairs.first.mean())
+        groups = np.asarray(pairs.groups)
+        for row in rows:
+            assert row.n == (groups == row.group).sum()
+            assert row.deviations["naive-12"] == pytest.approx(pairs.first[groups == row.group].mean())
 
 
 def test_freeze_curves_come_from_the_book_and_from_the_grid(report):
@@ -206,6 +210,16 @@ def test_the_noise_floor_says_once_how_it_was_measured():
     still = [replace(one, mean=0.0, largest=0.0, note="no watermark") for one in floors]
     assert _noise_floor(None, known(still)) == "Nothing moves (no watermark): SI-SNR (n = 24), STOI (n = 23)."
     assert "differs by 0.03" in _noise_floor(None, known([floors[0], still[1]]))
+
+
+def test_a_bound_is_that_of_the_first_arm_that_caches():
+    costs = {"fewer": (0.25, 0.25), "cached": (0.25, 0.05), "both": (0.5, 0.4), "neither": (0.0, 0.0)}
+    saved = {arm: SimpleNamespace(layer_steps_saved=steps, flops_saved=flops) for arm, (steps, flops) in costs.items()}
+    given = SimpleNamespace(context=SimpleNamespace(costs=saved), extras=SimpleNamespace(speed_limits={}))
+    words = _ceiling(SimpleNamespace(arms=("neither", "unknown", "fewer", "cached", "both")), given)
+    assert "saves 20.0 % of one layer-step's share" in words  # 0.05 / 0.25
+    assert "1.25x faster at most" in words
+    assert _ceiling(SimpleNamespace(arms=("fewer", "neither")), given) is None
 
 
 def test_caveats_without_runs_say_how_to_get_them(bare):
