@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 import torch
 
+from sam_lsac.caching import DeepCache
 from sam_lsac.claims.collect import ledger
 from sam_lsac.errors import CacheError, PlanError, StoreError
-from sam_lsac.interventions import Record, attach
+from sam_lsac.interventions import Record, ZeroAdditive, attach
 from sam_lsac.interventions import entropy_rates as rates_of
 from sam_lsac.metrics import compare, measure
 from sam_lsac.runs import Progress, entropy_rates, execute, open_store, plan
@@ -577,3 +578,18 @@ class TestLedger:
             execute(some(model, mixtures, "idle", more=idle), model, mixtures, store)
         with attach(model, [], nfe=1):
             pass
+
+
+def test_an_edit_that_looks_across_the_batch_gets_each_example_alone(model, mixtures, store, monkeypatch):
+    monkeypatch.setattr(ZeroAdditive, "looks_across_batch", True)
+    sizes = {}
+
+    def noted(batch, spec, **others):
+        sizes.setdefault(spec.edits, []).append(len(batch.seeds))
+        return compute(batch, spec, **others)
+
+    compute = COMPUTE.compute
+    monkeypatch.setattr(EXECUTE, "compute", noted)
+    planned = plan(tiny_runs.arms("baseline", "zero-additive", "deepcache"), mixtures, model, seeds=(0,))
+    assert execute(planned, model, mixtures, store) == 3 * len(mixtures)
+    assert sizes == {(): [3], (DeepCache(interval=2),): [3], (ZeroAdditive(),): [1, 1, 1]}

@@ -172,6 +172,11 @@ class Edit(ABC):
         """
         return nullcontext()
 
+    @property
+    def looks_across_batch(self) -> bool:
+        """Whether what it does to one example depends on the others of its batch, so that each must run alone."""
+        return False
+
     @abstractmethod
     def apply(self, call: Call, state: Any) -> Tensor:
         """Do the call, edited."""

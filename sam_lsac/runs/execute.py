@@ -190,7 +190,7 @@ def _examples(
     """What is to be computed, by mixture and seed, and the results of runs that no computation could give."""
     known = {mixture.digest: mixture for mixture in mixtures}
     prepared: dict[str, Mixture] = {}
-    grouped: dict[tuple[str, int], list[RunSpec]] = {}
+    grouped: dict[tuple[str, int, bool], list[RunSpec]] = {}
     skipped = []
     for spec in missing:
         digest = spec.mixture_digest
@@ -205,10 +205,10 @@ def _examples(
             scores = {column: Score(nan, reason) for column in spec.columns}
             skipped.append(RunResult(spec=spec, scores=scores, noise_digest=None))
         else:
-            grouped.setdefault((digest, spec.seed), []).append(spec)
+            grouped.setdefault((digest, spec.seed, _alone(spec)), []).append(spec)
     examples = [
         _Example(given=known[digest], mixture=prepared[digest], seed=seed, specs=tuple(sorted(specs, key=_order)))
-        for (digest, seed), specs in grouped.items()
+        for (digest, seed, _), specs in grouped.items()
     ]
     return examples, skipped
 
@@ -223,14 +223,20 @@ def _family(spec: RunSpec) -> Family:
 
 
 def _chunks(examples: Sequence[_Example], batch_size: int) -> Iterator[list[_Example]]:
-    """Examples that miss the same runs and have the same length, at most ``batch_size`` at once."""
+    """Examples that miss the same runs and have the same length, at most ``batch_size`` at once, or one alone."""
     groups: dict[tuple[int, tuple[str, ...]], list[_Example]] = {}
     for example in examples:
         same = tuple(variant.key for variant in example.variants)
         groups.setdefault((example.mixture.target.size, same), []).append(example)
     for group in groups.values():
-        for first in range(0, len(group), batch_size):
-            yield group[first : first + batch_size]
+        size = 1 if _alone(group[0].specs[0]) else batch_size
+        for first in range(0, len(group), size):
+            yield group[first : first + size]
+
+
+def _alone(spec: RunSpec) -> bool:
+    """Whether the run must not share a batch, because an edit decides by all of it."""
+    return any(edit.looks_across_batch for edit in spec.edits)
 
 
 def _compute_variants(batch: Batch, variants: Sequence[RunSpec]) -> Iterator[tuple[int, Computed]]:
