@@ -1,5 +1,6 @@
 """`Edit.around`: libraries that replace forwards for a model's life, composed with edits, taken out without trace."""
 
+import weakref
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -293,6 +294,16 @@ def test_what_a_library_leaves_beside_forwards_is_named_and_put_back(net, rubbis
         attach(net.model, [Foreign(rubbish=(rubbish,))], nfe=4),
     ):
         net.model.transformer.t_block  # noqa: B018  the block itself does nothing
+
+
+def test_a_weak_reference_that_a_solve_set_is_nobodys_trace(net):
+    held = Shim(torch.nn.Identity())
+    layer = net.model.transformer.layers[1]
+    layer.__dict__["_weak"] = None
+    with attach(net.model, [Foreign()], nfe=4):
+        layer.__dict__["_weak"] = weakref.ref(held)
+        net.solve(SOLVER)
+    assert layer.__dict__.pop("_weak")() is held
 
 
 def test_a_library_that_writes_into_weights_is_named(net):

@@ -598,8 +598,8 @@ def test_an_edit_that_looks_across_the_batch_gets_each_example_alone(model, mixt
         sizes.setdefault(spec.edits, []).append(len(batch.seeds))
         return compute(batch, spec, **others)
 
-    compute = COMPUTE.compute
-    monkeypatch.setattr(CHUNK, "compute", noted)
+    compute = COMPUTE.compute_each
+    monkeypatch.setattr(CHUNK, "compute_each", noted)
     planned = plan(tiny_runs.arms("baseline", "zero-additive", "deepcache"), mixtures, model, seeds=(0,))
     assert execute(planned, model, mixtures, store) == 3 * len(mixtures)
     assert sizes == {(): [3], (DeepCache(interval=2),): [3], (ZeroAdditive(),): [1, 1, 1]}

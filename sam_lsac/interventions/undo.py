@@ -6,6 +6,7 @@ swept away; anything else is put back too, and is an error.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -109,6 +110,8 @@ class _Module:
                 yield f"{self.path} has a new attribute {name!r}"
             del now[name]
         for name, value in self.attributes.items():
+            if _weak(value) and _weak(now.get(name)):
+                continue  # what it refers to is somebody else's, such as the packed weights of a solve
             if name not in now or now[name] is not value:
                 if name != "forward":
                     yield f"{self.path} has another {name!r}"
@@ -117,6 +120,11 @@ class _Module:
                 yield f"{self.path} has other entries in {name!r}"
                 value.clear()
                 value.update(self.tables[name])
+
+
+def _weak(value: object) -> bool:
+    """Whether an attribute keeps nothing alive: a weak reference, or the None that stands for no such."""
+    return value is None or isinstance(value, weakref.ref)
 
 
 def _same(now: list[tuple[Any, Any]], before: list[tuple[Any, Any]]) -> bool:

@@ -79,7 +79,7 @@ def examples_of(
             grouped.setdefault((digest, spec.seed, _alone(spec)), []).append(spec)
     examples = [
         Example(given=known[digest], mixture=prepared[digest], seed=seed, specs=tuple(sorted(specs, key=_order)))
-        for (digest, seed, _), specs in grouped.items()
+        for (digest, seed, _), specs in sorted(grouped.items(), key=lambda one: one[0][2])  # after their references
     ]
     return examples, skipped
 
