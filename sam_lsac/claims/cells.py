@@ -19,6 +19,8 @@ from sam_lsac.metrics import column
 
 __all__ = ["better", "deviates_less", "log_change", "loses_more", "loss", "within_share"]
 
+STILL = 1e-4  # of the smallest effect: so little may be rounding
+
 
 def loss(claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: str) -> Contrast:
     """Return the loss of `arm` against its baseline, of which the claim says that there is one.
@@ -32,7 +34,7 @@ def loss(claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: str) -> C
     pairs = ledger.losses(metric, arm=arm, baseline=baseline, tier=tier)
     usable(pairs, f"{metric} of {arm} and {baseline} on {tier}", claim=claim)
     figures = pairs.first - pairs.second
-    _moved(figures, arm=arm, baseline=baseline, tier=tier)
+    _moved(figures, arm=arm, baseline=baseline, tier=tier, floor=claim.smallest(metric))
     return Contrast(
         claim=claim,
         quantity="loss",
@@ -160,7 +162,8 @@ def log_change(claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: str
         )
     logs = replace(pairs, first=np.log(pairs.first), second=np.log(pairs.second))
     figures = logs.first - logs.second
-    _moved(figures, arm=arm, baseline=baseline, tier=tier)
+    floor = float(np.log(claim.settings.smallest_factor))
+    _moved(figures, arm=arm, baseline=baseline, tier=tier, floor=floor)
     return Contrast(
         claim=claim,
         quantity="log ratio",
@@ -171,7 +174,7 @@ def log_change(claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: str
         pairs=logs,
         figures=figures,
         wanted=wanted,
-        floor=float(np.log(claim.settings.smallest_factor)),
+        floor=floor,
     )
 
 
@@ -185,13 +188,13 @@ def _beside(claim: Claim, ledger: Ledger, score: str, *, tier: str, metric: str,
         {arm: pairs.first, rival: pairs.second} if score == "deviations" else {rival: pairs.first, arm: pairs.second}
     )
     for name, figures in scores.items():
-        _moved(figures, arm=name, baseline=baseline, tier=tier)
+        _moved(figures, arm=name, baseline=baseline, tier=tier, floor=claim.smallest(metric))
     return pairs
 
 
-def _moved(figures: NDArray[np.float64], *, arm: str, baseline: str, tier: str) -> None:
-    """Raise where an arm equals its baseline on half of the mixtures or more."""
-    still = int((figures == 0.0).sum())
+def _moved(figures: NDArray[np.float64], *, arm: str, baseline: str, tier: str, floor: float) -> None:
+    """Raise where an arm equals its baseline, but for rounding, on half of the mixtures or more."""
+    still = int((np.abs(figures) <= STILL * floor).sum())
     if 2 * still >= figures.size:
         raise UndecidedError(
             "inconclusive",

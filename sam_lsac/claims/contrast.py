@@ -83,20 +83,22 @@ class Contrast:
         """Return the contrast as evidence; `status` is its own where None."""
         said = status or self.status
         refuting = said == "refuted"
-        p = contrast_test(-self.claimed if refuting else self.claimed).p_greater
+        values = -self.claimed if refuting else self.claimed
+        p = contrast_test(values).p_greater
         finding = replace(
             self.shown(note=note),
             status=said,
             p=p,
             p_adjusted=self.claim.adjusted(p, refuting=refuting),
-            groups=self.groups(),
+            groups=self.groups(values),
         )
         return Evidence(finding=finding, requires=(self.requirement(),), possible=self.of_interest)
 
     def harmless(self, *, note: str = "") -> Evidence:
         """Return the figures as evidence that can only refute: by what is not `wanted`, where that is shown."""
         p = contrast_test(-self.claimed).p_greater
-        finding = replace(self.shown(note=note), p=p, p_adjusted=self.claim.adjusted(p, refuting=True))
+        adjusted = self.claim.adjusted(p, refuting=True)
+        finding = replace(self.shown(note=note), p=p, p_adjusted=adjusted, groups=self.groups(-self.claimed))
         return Evidence(finding=replace(finding, status="refuted") if self.contradicted else finding)
 
     def shown(self, *, note: str = "") -> Finding:

@@ -84,7 +84,7 @@ def judge(claim: Claim, ledger: Ledger, context: Context, *, tiers: Sequence[str
         n=min((finding.n for finding in counted), default=0),
         n_dropped=max((finding.n_dropped for finding in counted), default=0),
         n_failed=max((finding.n_failed for finding in counted), default=0),
-        scope=covered(claim, findings) if status == "supported" else "",
+        scope=covered(claim, findings, status) if status in ("supported", "refuted") else "",
         pairs_needed=needed if status == "inconclusive" else None,
         findings=findings,
         tiers=cases,

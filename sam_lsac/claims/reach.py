@@ -7,7 +7,7 @@ import numpy as np
 from sam_lsac.claims.claim import Claim
 from sam_lsac.claims.contrast import FEWEST
 from sam_lsac.claims.kind import Evidence, Requirement
-from sam_lsac.claims.verdict import Finding, Groups
+from sam_lsac.claims.verdict import Finding, Groups, Status
 from sam_lsac.statistics import Conditions, joint_pairs_needed
 
 __all__ = ["UNRESTRICTED", "covered", "mixtures_needed"]
@@ -16,12 +16,17 @@ UNRESTRICTED = "unrestricted: also over voices and sounds"
 ENOUGH_GROUPS = 8  # of targets and of residuals, below which a test over groups says too little
 
 
-def covered(claim: Claim, findings: Iterable[Finding]) -> str:
-    """Return what a supported claim speaks of (docs/verdicts.md, rule 11); empty where it compares no mixtures."""
-    gates = [one.groups for one in findings if one.status == "supported" and one.groups is not None]
+def covered(claim: Claim, findings: Iterable[Finding], status: Status) -> str:
+    """Return what a verdict speaks of (docs/verdicts.md, rule 11); empty where it compares no mixtures.
+
+    All figures that support must pass the gate over groups, and of those that refute one.
+    """
+    gates = [one.groups for one in findings if one.status == status and one.groups is not None]
     if not gates:
         return ""
-    if all(_passed(claim, gate) for gate in gates):
+    level = claim.level if status == "supported" else claim.refutation_level
+    passed = [_passed(gate, level=level) for gate in gates]
+    if all(passed) or (status == "refuted" and any(passed)):
         return UNRESTRICTED
     fewest = min(min(gate.n_targets, gate.n_residuals or gate.n_targets) for gate in gates)
     return f"new recordings of these voices and sounds ({fewest} groups or more a tier)"
@@ -68,7 +73,7 @@ def _conditions(required: Sequence[Requirement], *, level: float) -> Conditions:
     )
 
 
-def _passed(claim: Claim, gate: Groups) -> bool:
+def _passed(gate: Groups, *, level: float) -> bool:
     ps = (gate.p_targets, gate.p_residuals)
     enough = min(gate.n_targets, gate.n_residuals) >= ENOUGH_GROUPS
-    return enough and all(p is not None and p < claim.level for p in ps)
+    return enough and all(p is not None and p < level for p in ps)

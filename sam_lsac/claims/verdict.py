@@ -167,7 +167,7 @@ class Verdict:
     n, n_dropped, n_failed
         The fewest mixtures used, and the most dropped and the most with a failed arm, by any finding.
     scope
-        What a supported claim covers, such as "new recordings of these 4 voices or sounds"; else empty.
+        What a supported or refuted claim speaks of, such as "new recordings of these 4 voices or sounds"; else empty.
     pairs_needed
         Mixtures a tier for the stated joint power, of a claim that is inconclusive; None where it cannot be shown with
         such mixtures, or was not asked.

@@ -42,9 +42,7 @@ def _find(claim: Claim, ledger: Ledger, context: Context) -> list[Evidence]:
     table = np.asarray(list(finite.values()), dtype=np.float64)
     groups = [ledger.group(mixture) or mixture for mixture in finite]
     found = [
-        _recurs(claim, table, units=units, sort=sort)
-        for sort, units in zip(SORTS, ([*finite], groups), strict=True)
-        if len(set(units)) > 1
+        _recurs(claim, table, units=units, sort=sort) for sort, units in zip(SORTS, ([*finite], groups), strict=True)
     ]
     return [Evidence(finding=replace(one, n_dropped=dropped)) for one in (*found, *_rates(claim, table))]
 
@@ -54,6 +52,9 @@ def _recurs(claim: Claim, rates: NDArray[np.float64], *, units: Sequence[str], s
     names = sorted(set(units))
     totals = np.stack([rates[[unit == name for unit in units]].sum(axis=0) for name in names])
     sizes = np.asarray([list(units).count(name) for name in names], dtype=np.float64)
+    if len(names) < 2:
+        note = f"only {len(names)} of them"
+        return Finding(quantity="agreeing resamples", versus=sort, n=len(rates), status="inconclusive", note=note)
     random = np.random.default_rng(claim.settings.bootstrap_seed)
     draws = random.multinomial(len(names), np.full(len(names), 1 / len(names)), size=RESAMPLES)
     means = (draws @ totals) / (draws @ sizes)[:, None]
