@@ -8,7 +8,7 @@ import pytest
 
 from sam_lsac.claims import load_claims
 from tests.calibration import measure as measuring
-from tests.calibration.measure import BOOK, Cell, Rates, cells, chosen, measure, table
+from tests.calibration.measure import BOOK, Cell, Rates, cells, chosen, line, measure
 from tests.calibration.scenarios import ARITHMETIC, SCENARIOS, simulate
 from tests.calibration.worlds import WORLDS, group_numbers
 
@@ -70,11 +70,11 @@ def test_faults_are_what_three_errors_do_not_explain():
     assert covered.faults == ["the 95% interval of d covers 92.8%"]
     assert replace(covered, covered=1860).faults == []
     assert replace(covered, world="t3").faults == []
-    assert "| X | sign | null | normal | 24 | 1000 | 1 | 1.9 ± 0.4* | 2.2 ± 0.5* | 0.0 ± 0.0 |  |" in table([rates])
+    assert "| X | sign | null | normal | 24 | 1000 | 1 | 1.9 ± 0.4* | 2.2 ± 0.5* | 0.0 ± 0.0 |  |" in line(rates)
 
 
 def test_a_ledger_repeats_with_its_seed():
     claim = CLAIMS["LS3"]
     scenario = SCENARIOS[claim.kind](claim)[0]
-    one, same, other = (simulate(claim, scenario, WORLDS["skewed"], seed=seed)[0] for seed in (1, 1, 2))
+    one, same, other = (simulate(claim, scenario, WORLDS["skewed"], seed=seed)[0] for seed in ((0, 1), (0, 1), (0, 2)))
     assert one.rows == same.rows != other.rows

@@ -150,15 +150,15 @@ def _model(table: Floats, conditions: Conditions, rng: np.random.Generator) -> _
         columns.append(column)
         levels.append(level)
         kept.append((limit, float(column.std(ddof=1) / values.std(ddof=1))))
-    return _drawn(np.asarray(columns).reshape(-1, len(table)), levels, kept, rng, fewest=fewest)
+    return _drawn(np.asarray(columns).reshape(-1, len(table)), levels, kept, rng=rng, fewest=fewest)
 
 
 def _drawn(
     data: Floats,
     levels: Sequence[float],
     limits: Sequence[tuple[float, float]],
-    rng: np.random.Generator,
     *,
+    rng: np.random.Generator,
     fewest: int,
 ) -> _Model:
     """Return the moments of contrasts [k, n], with the draws that every number of mixtures shares."""

@@ -11,7 +11,7 @@ import argparse
 import sys
 from concurrent.futures import ProcessPoolExecutor
 
-from tests.calibration.measure import WORLDS, cells, chosen, measure, table
+from tests.calibration.measure import HEADER, WORLDS, cells, chosen, line, measure
 
 
 def main() -> int:
@@ -26,13 +26,12 @@ def main() -> int:
     asked = cells(
         chosen(options.claims), worlds=options.worlds, scenarios=options.scenarios, simulations=options.simulations
     )
+    print(HEADER)
+    rates = []
     with ProcessPoolExecutor(options.processes) as pool:
-        rates = []
         for rate in pool.map(measure, asked):
             rates.append(rate)
-            print(f"{len(rates)} of {len(asked)}", end="\r", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-    print(table(rates))
+            print(line(rate), flush=True)
     wrong = [rate for rate in rates if rate.faults]
     for rate in wrong:
         print(f"{rate.claim} ({rate.kind}), {rate.scenario}, {rate.world}: {'; '.join(rate.faults)}", file=sys.stderr)

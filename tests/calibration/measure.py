@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -116,8 +117,9 @@ def _rates(claim: Claim, scenario: Scenario, world: World, *, simulations: int) 
     level = claim.judged_on(context).level
     counts: Counter[str] = Counter()
     covered = intervals = 0
+    own = zlib.crc32(f"{claim.id}/{scenario.name}/{world.name}".encode())
     for seed in range(simulations):
-        verdict = judge(claim, *simulate(claim, scenario, world, seed=seed))
+        verdict = judge(claim, *simulate(claim, scenario, world, seed=(own, seed)))
         counts[_said(verdict, world)] += 1
         hits = _coverage(verdict, scenario, world)
         covered, intervals = covered + sum(hits), intervals + len(hits)
@@ -169,21 +171,19 @@ def _coverage(verdict: Verdict, scenario: Scenario, world: World) -> list[bool]:
     return hits
 
 
-def table(rates: Sequence[Rates]) -> str:
-    """Return a Markdown table of rates in per cent with their Monte-Carlo errors; errors are marked."""
-    lines = [
-        "| claim | kind | truth | world | n | ledgers | level | supported | refuted | inconclusive | d covered |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for rate in rates:
-        cells = [_percent(rate, status) for status in ("supported", "refuted", "inconclusive")]
-        covers = f"{100 * rate.covered / rate.intervals:.1f}" if rate.intervals else ""
-        row = (rate.claim, rate.kind, rate.scenario, rate.world, rate.n, rate.simulations, f"{100 * rate.level:.2g}")
-        lines.append(f"| {' | '.join(map(str, (*row, *cells, covers)))} |")
-    note = (
-        "Per cent of ledgers, with the Monte-Carlo error; * where that verdict is an error, allowed as often as level."
-    )
-    return "\n".join([note, "", *lines])
+HEADER = """\
+Per cent of ledgers, with the Monte-Carlo error; * where that verdict is an error, allowed as often as the level.
+
+| claim | kind | truth | world | n | ledgers | level | supported | refuted | inconclusive | d covered |
+|---|---|---|---|---|---|---|---|---|---|---|"""
+
+
+def line(rate: Rates) -> str:
+    """Return the row of a Markdown table under `HEADER`."""
+    verdicts = [_percent(rate, status) for status in ("supported", "refuted", "inconclusive")]
+    covers = f"{100 * rate.covered / rate.intervals:.1f}" if rate.intervals else ""
+    row = (rate.claim, rate.kind, rate.scenario, rate.world, rate.n, rate.simulations, f"{100 * rate.level:.2g}")
+    return f"| {' | '.join(map(str, (*row, *verdicts, covers)))} |"
 
 
 def _percent(rate: Rates, status: str) -> str:

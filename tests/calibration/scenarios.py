@@ -8,7 +8,7 @@ false by any margin, so that support and refutation are both errors, and may hap
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -330,7 +330,7 @@ SCENARIOS: Mapping[str, Callable[[Claim], list[Scenario]]] = {
 # ----------------------------------------------------------------------------------------------------------- ledgers
 
 
-def simulate(claim: Claim, scenario: Scenario, world: World, *, seed: int) -> tuple[Ledger, Context]:
+def simulate(claim: Claim, scenario: Scenario, world: World, *, seed: Sequence[int]) -> tuple[Ledger, Context]:
     """Return one ledger in which the scenario is true, and its context."""
     rng = np.random.default_rng(seed)
     draw = {"rank-correlation": _sweep, "layers-settle": _rates}.get(claim.kind, _losses)
