@@ -1,13 +1,16 @@
 """Simulated ledgers whose truth is known, for every kind of claim: what must be said of each, and how often."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from unittest import mock
 
 import numpy as np
+import pytest
 
 from sam_lsac.claims import ArmCost, Claim, Context, Ledger, Row, parse_claims
+from sam_lsac.metrics import METRICS, Metric
 from sam_lsac.statistics.effect import Effect
 
 SETTINGS = {
@@ -22,6 +25,8 @@ SETTINGS = {
     "bootstrap_resamples": 49,
     "smallest_effects": {"si_snr": 0.1, "stoi": 0.01, "pesq": 0.05, "sar": 0.1, "rank_correlation": 0.1},
 }
+#: Kinds with tests of their own.
+ELSEWHERE = frozenset({"ahead", "at-least"})
 ARMS = {name: {"solver": "euler:16"} for name in ("baseline", "own-baseline", "a", "b", "r", "s", "control")}
 COMMON = {"id": "X1", "section": "4.4", "quote": "what it says", "paper": "", "applies_to": "any"}
 PAIRED = {"arms": ["a"], "metrics": ["si_snr"], "tiers": ["clean"], "family": "f"}
@@ -39,6 +44,14 @@ def make_family(*rows: Mapping[str, object]) -> tuple[Claim, ...]:
     """Return claims of one file, through the loader."""
     named = [COMMON | {"id": f"X{place}"} | row for place, row in enumerate(rows, start=1)]
     return parse_claims({"settings": SETTINGS, "arms": ARMS, "claims": named}).claims
+
+
+def register(patch: pytest.MonkeyPatch, row: Metric) -> None:
+    """Register a metric, of which a difference of 0.1 is of interest."""
+    for module in [one for name, one in sys.modules.items() if name.split(".")[0] == "sam_lsac"]:
+        if "METRICS" in vars(module):
+            patch.setattr(module, "METRICS", {**METRICS, row.name: row})
+    patch.setitem(SETTINGS, "smallest_effects", SETTINGS["smallest_effects"] | {row.name: 0.1})
 
 
 @contextmanager

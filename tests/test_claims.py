@@ -17,7 +17,7 @@ from sam_lsac.claims import (
 )
 from sam_lsac.errors import ClaimError, InputError
 from sam_lsac.metrics import METRICS, Metric
-from tests.claim_worlds import quickly, rows_of
+from tests.claim_worlds import quickly, register, rows_of
 
 CLAIMS = Path(__file__).parents[1] / "bench" / "claims.toml"
 BOOK = load_claims(CLAIMS)
@@ -82,7 +82,7 @@ def failed(arm, mixture, **fields):
 @pytest.mark.parametrize(("metric", "worst"), [("si_snr", -7.0), ("distortion", 9.0)])
 def test_a_failed_run_keeps_its_place_with_the_worst_figure_of_the_tier(metric, worst, monkeypatch):
     row = Metric(name="distortion", label="D", unit="dB", higher_is_better=False, score=METRICS["sar"].score)
-    monkeypatch.setattr("sam_lsac.metrics.METRICS", {**METRICS, row.name: row})
+    register(monkeypatch, row)
     rows = [one(arm, f"m{i}", float(i), metric=metric) for arm in ("a", "baseline") for i in (0, 1)]
     rows += [failed("a", "m2", metric=metric), one("baseline", "m2", 2.0, metric=metric)]
     rows += [one("r", "m0", -7.0, metric=metric), one("s", "m1", 9.0, metric=metric)]  # of any arm
@@ -103,6 +103,14 @@ def test_a_run_that_fails_where_its_baseline_does_is_not_its_own_failure():
     assert (pairs.n, pairs.n_dropped, pairs.failed) == (3, 2, ())
     beside = ledger.abreast("si_snr", arm="a", rival="r", tier="clean")  # neither is a baseline
     assert (beside.n, len(beside.failed)) == (5, 2)
+
+
+def test_a_failure_does_not_hide_that_another_figure_is_missing():
+    rows = [one(arm, f"m{i}", float(i)) for arm in ("a", "r", "baseline") for i in range(3)]
+    rows += [failed("a", "m3"), one("r", "m3", math.nan, reason="too short"), one("baseline", "m3", 1.0)]
+    pairs = Ledger(tuple(rows)).deviations("si_snr", arm="a", rival="r", baseline="baseline", tier="clean")
+    assert (pairs.n, pairs.n_dropped, pairs.failed) == (3, 1, ())
+    assert np.isfinite(pairs.first).all()
 
 
 def test_one_failed_seed_of_several_counts_as_one_of_them():

@@ -55,10 +55,8 @@ def everywhere(monkeypatch, name, new):
 
 def parsed(rows, **more):
     """A book of these claims, with the settings and arms of the house's; few bootstrap draws."""
-    table = tomllib.loads(rows)
-    smallest = BENCH["settings"]["smallest_effects"] | table.get("settings", {}).get("smallest_effects", {})
-    settings = BENCH["settings"] | {"bootstrap_resamples": 49, "smallest_effects": smallest}
-    return parse_claims({"settings": settings, "arms": BENCH["arms"], "claims": table["claims"]} | more)
+    settings = BENCH["settings"] | {"bootstrap_resamples": 49}
+    return parse_claims({"settings": settings, "arms": BENCH["arms"], "claims": tomllib.loads(rows)["claims"]} | more)
 
 
 def simulated(losses, *, metric, higher_is_better, n=24, tiers=("clean", "noisy")):
@@ -149,9 +147,7 @@ class TestMetric:
         scores = {arm: np.array([row.value for row in rows if row.arm == arm]) for arm in arms}
         assert {row.metric for row in rows} == {"lsd"}
         assert all(np.isfinite(one).all() for one in scores.values())
-        losses = [one for one in judge(claim.on("clean"), ledger, make_context()).findings if one.quantity == "loss"]
-        assert [one.arm for one in losses] == ["lsac-safe", "naive-10"]
-        for finding in losses:
+        for finding in judge(claim.on("clean"), ledger, make_context()).findings:
             worse = float((scores[finding.arm] - scores["baseline"]).mean())
             assert worse != 0.0
             assert finding.estimate == pytest.approx(worse)  # more distance than the baseline's is a loss
@@ -204,7 +200,7 @@ class TestKind:
 
     def test_it_has_the_fields_that_it_names_and_no_others(self, kind):
         (claim,) = parsed(KIND_CLAIM).claims
-        assert (claim.family_size, claim.n_contradictions) == (1, 2)  # one arm, one metric, two tiers
+        assert claim.family_size == 2  # one arm, one metric, two tiers
         with pytest.raises(ClaimError, match="rivals is missing"):
             parsed(KIND_CLAIM.replace('rivals = ["naive-10"]\n', ""))
         with pytest.raises(ClaimError, match="unknown key 'margin'"):
@@ -241,22 +237,20 @@ class TestKind:
         assert verdict.status == status
         assert {one.status for one in verdict.findings} == {status}
         first = ledger.paired("si_snr", arm="lsac-safe", baseline="naive-10", tier="clean")
-        better = 0 if safe == naive and not safe[1] else int((first.first > first.second).sum())
+        better = int((first.first > first.second).sum())
         assert headline(book["MJ1"], verdict)[0] == f"clean lsac-safe better in {better} of 24 mixtures"
         assert f"better in {better} of 24" in " ".join(verdict_table(report, width=140).split())
 
     def test_the_p_value_is_that_of_a_sign_test(self, kind):
-        """Of 24 mixtures 20 are better, or worse: the chance of a coin to show as many, written out."""
+        """Of 24 mixtures 20 are better: the chance of a coin to be as far from 12, written out, for two tests."""
         (claim,) = parsed(KIND_CLAIM).claims
         signs = np.where(np.arange(24) < 20, 1.0, -1.0)
-        chance = sum(math.comb(24, k) for k in range(20, 25)) / 2**24
-        for sign, status, contradictions in ((1, "supported", 1), (-1, "refuted", 2)):
-            figures = {"baseline": 5 + 0 * signs, "lsac-safe": sign * signs, "naive-10": 0 * signs}
-            columns = {(arm, "si_snr"): values for arm, values in figures.items()}
-            ledger = Ledger(tuple(row for tier in claim.tiers for row in rows_of(columns, tier=tier)))
-            for finding in judge(claim, ledger, make_context()).findings:
-                assert (finding.status, finding.p) == (status, pytest.approx(chance))
-                assert finding.p_adjusted == pytest.approx(contradictions * chance)
+        columns = {("baseline", "si_snr"): 0 * signs, ("lsac-safe", "si_snr"): signs, ("naive-10", "si_snr"): 0 * signs}
+        ledger = Ledger(tuple(row for tier in claim.tiers for row in rows_of(columns, tier=tier)))
+        chance = 2 * sum(math.comb(24, k) for k in range(20, 25)) / 2**24
+        for finding in judge(claim, ledger, make_context()).findings:
+            assert finding.p == pytest.approx(chance)
+            assert finding.p_adjusted == pytest.approx(2 * chance)
 
 
 def inserted(path, before, lines):

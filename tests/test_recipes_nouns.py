@@ -18,7 +18,7 @@ SECTION = TEXT.split("## From mixture to page\n")[1].split("\n## ")[0]
 FIGURE = SECTION.split("```text\n")[1].split("```")[0]
 NOUNS = dict(reversed(one.rsplit(".", 1)) for one in re.findall(r"^\* `([\w.]+)`:", SECTION, flags=re.MULTILINE))
 NAMED = {
-    "Mixture", "Arm", "Edit", "Solver", "RunSpec", "Store", "RunResult", "Score", "Row", "Ledger", "Pairs", "Contrast",
+    "Mixture", "Arm", "Edit", "Solver", "RunSpec", "Store", "RunResult", "Score", "Row", "Ledger", "Pairs", "Cell",
     "Finding", "Case", "Verdict", "Claim", "ClaimRow", "Report", "Views",
 }  # fmt: skip
 
@@ -59,7 +59,7 @@ def test_the_arrows_are_what_the_signatures_say() -> None:
         "runs.plan": ("Mixture", "Arm"),
         "runs.scored_runs": ("Store",),
         "claims.collect.ledger": ("Store", "Ledger"),
-        "claims.cells.loss": ("Claim", "Ledger", "Contrast"),
+        "claims.cells.loss": ("Claim", "Ledger", "Cell"),
         "claims.judge": ("Claim", "Ledger", "Verdict"),
         "suite.cases.cases_of": ("Case",),
         "report.build_report": ("Verdict", "Ledger", "Report"),
