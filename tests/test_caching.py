@@ -332,6 +332,14 @@ def test_rounding_never_saves_more_than_the_fractions(n_steps, level):
         assert schedule.layer_steps_saved(12) == pytest.approx(exact)
 
 
+def test_without_steps_a_schedule_is_for_sixteen(net):
+    net.model.layer_classes = classes = LayerClasses(stable=(1,), moderate=(0,), fast=tuple(range(2, LAYERS)))
+    made = [LSAC.safe(net.model), LSAC.balanced(net.model), LSAC.aggressive(net.model), LSAC(stable={1: 4})]
+    made += [LSAC.of(classes), LSAC.calibrated([0.1, 0.2, 0.3, 0.4])]
+    assert {schedule.n_steps for schedule in made} == {16}
+    assert (made[4].level, made[5].level) == ("balanced", "balanced")
+
+
 def test_a_schedule_states_explicit_steps():
     schedule = LSAC(stable={1: 4, 6: 5}, moderate={2: 12})
     assert schedule.freeze_steps == {1: 4, 2: 12, 6: 5}
