@@ -79,6 +79,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         total.wall_s += one.wall_s
     terminalreporter.section("reliability")
     terminalreporter.write_line(" | ".join([f"{'':44}", *(f"{name:>10}" for name in COLUMNS), "wall s"]))
-    for name, one in (*tallies.items(), ("all", total)):
+    for name, one in (*((name, one) for name, one in tallies.items() if one.counts), ("all", total)):
         figures = [f"{one.counts[column]:10,}" for column in COLUMNS]
         terminalreporter.write_line(" | ".join([f"{name:44.44}", *figures, f"{one.wall_s:6.1f}"]))

@@ -141,7 +141,7 @@ def _zip(folder: Path) -> None:
 
 
 def _text(folder: Path) -> None:
-    (folder / "solver").write_text("fitted:euler:4/0,2/0.5,0.5")
+    (folder / "solver").write_text("ab2:3@0,1,2,8")
 
 
 def _read_text(folder: Path) -> None:

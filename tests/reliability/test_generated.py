@@ -93,6 +93,13 @@ def attempt(reader: Reader, content: bytes, tally: Tally) -> None:
 
 
 @pytest.mark.parametrize("name", READERS)
+def test_whole(name: str, tally: Tally) -> None:
+    """What is not damaged is read, so that damage is what the other cases are refused for."""
+    attempt(READERS[name], READERS[name].content(), tally)
+    assert tally.counts["accepted"] == 1
+
+
+@pytest.mark.parametrize("name", READERS)
 def test_generated(name: str, tally: Tally) -> None:
     reader = READERS[name]
     failed: list[bytes] = []
