@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from sam_lsac.claims import KINDS, ArmCost, Ledger, Row, judge
+from sam_lsac.runs.leaks import Leak
 from tests.claim_worlds import CASES, PAIRED, losing, make_claim, make_context, make_ledger, rows_of
 
 RUNS = 100
-DETERMINISTIC = {"saved-share", "count", "sign", "layers-differ", "table"}  # judged one by one below
+DETERMINISTIC = {"saved-share", "count", "sign", "layers-differ", "state-leak", "table"}  # judged one by one below
 
 
 def statuses(case, name, world, *, n, runs):
@@ -187,6 +188,30 @@ def test_count(value, status):
     claim = make_claim(kind="count", targets={"flops_per_evaluation": 211.4e9}, tolerance=0.005)
     assert judge(claim, Ledger(()), make_context(flops_per_evaluation=value)).status == status
     assert judge(claim, Ledger(()), make_context()).status == "not run"
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "status"),
+    [
+        ((0.0, 0.0), (0.0, 0.0), "supported"),
+        ((0.0, 0.0), (1e-12, 0.0), "refuted"),
+        ((0.0, 0.0), (0.0, 1e-12), "refuted"),
+        ((0.0, 0.0), None, "not run"),
+    ],
+)
+def test_a_leak_is_any_other_bit(a, b, status):
+    known = {"a": a} | ({} if b is None else {"b": b})
+    found = {arm: Leak(repeated=repeated, carried=carried) for arm, (repeated, carried) in known.items()}
+    claim = make_claim(kind="state-leak", arms=["a", "b"])
+    verdict = judge(claim, Ledger(()), make_context(leaks=found))
+    assert verdict.status == status
+    if b is None:
+        assert "b carries state over was not looked at" in verdict.reason
+    else:
+        assert [(one.arm, one.quantity) for one in verdict.findings] == [
+            (arm, quantity) for arm in "ab" for quantity in ("same mixture again", "mixture after another")
+        ]
+        assert ("b, mixture after another: off by 1e-12" in verdict.reason) == (b[1] > 0)
 
 
 @pytest.mark.parametrize(
