@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sam_lsac.caching.peers import missing_library
 from sam_lsac.claims import ArmCost, Book
 from sam_lsac.claims.claim import Claim
 from sam_lsac.claims.kinds.state_leak import KIND as STATE_LEAK
@@ -16,7 +17,7 @@ from sam_lsac.runs import Plan, Store, resolve_arm
 from sam_lsac.runs.leaks import Leak, leaks
 from sam_lsac.solver import parse_solver
 
-__all__ = ["carried_over", "paper_costs", "run_costs"]
+__all__ = ["carried_over", "paper_costs", "run_costs", "without_library"]
 
 
 def paper_costs(book: Book, model: SAMAudio, mixtures: Sequence[Mixture], *, arms: Sequence[str]) -> dict[str, ArmCost]:
@@ -59,6 +60,16 @@ def run_costs(
             sizes = _sizes(book, model, mixtures, text=specs[0].text)
             found[name] = measured_cost(name, model, parse_solver(specs[0].solver), hits=hits, **sizes)
     return found
+
+
+def without_library(book: Book) -> dict[str, str]:
+    """Why arms cannot be run here for want of a library, by arm."""
+    return {
+        name: reason
+        for name, arm in book.arms.items()
+        for row in arm.edits
+        if (reason := missing_library(str(row.get("kind")))) is not None
+    }
 
 
 def _sizes(book: Book, model: SAMAudio, mixtures: Sequence[Mixture], *, text: bool) -> dict[str, Any]:

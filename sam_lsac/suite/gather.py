@@ -20,7 +20,7 @@ from sam_lsac.report import Extras, Report, build_report, environment
 from sam_lsac.runs import Plan, Progress, RunSpec, entropy_rates, execute, open_store, plan
 from sam_lsac.runs.arms import schedule_of
 from sam_lsac.schedule import find_schedule
-from sam_lsac.suite.beside import carried_over, paper_costs, run_costs
+from sam_lsac.suite.beside import carried_over, paper_costs, run_costs, without_library
 from sam_lsac.suite.cases import Case, arms_by_tier, tiers_of
 from sam_lsac.suite.extras import Shown, first_of_each_tier, freezing_arms
 from sam_lsac.suite.options import Options, check_options, near
@@ -165,7 +165,8 @@ def prepare(options: Options, cases: Sequence[Case], *, book: Book | None = None
     model = load_model(options.model, device=options.device)
     context = _context(model)
     book, absent = _with_schedules(book, model, options)
-    context = replace(context, absent=absent)
+    missing = {} if options.replay else without_library(book)  # stored runs are judged without it
+    context = replace(context, absent=absent | missing)
     claims = [book[case.claim_id].on(case.tier) for case in cases]
     claims = [claim for claim in claims if not_applicable(claim, context) is None]  # the others are judged without runs
     wanted = arms_by_tier(book, claims, baseline=book.views.reference)
