@@ -139,6 +139,17 @@ def test_hits_by_layer(net):
     assert run.hits == dict.fromkeys(LAYER_PATHS[1:], MASK.count(0))
 
 
+@pytest.mark.parametrize(
+    ("name", "hits"), [("taylorseer", {"attention": 6}), ("smoothcache", {"attention": 6, "feed_forward": 8})]
+)
+def test_a_schedule_holds_in_every_layer_alike(net, name, hits):
+    """TaylorSeer runs in evaluations 0, 1, 2 and then 4, 7, 10."""
+    installed(CACHES[name])
+    with attach(net.model, [CACHES[name]], nfe=N) as run:
+        net.solve(SOLVER)
+    assert run.hits == {f"{path}.{part}": count for path in LAYER_PATHS for part, count in hits.items()}
+
+
 def test_without_a_hit_a_library_changes_nothing_and_is_refused(net, plain, library):
     whole = {
         DBCache: {"steps_computation_mask": (1,) * N, "taylor_order": None},
