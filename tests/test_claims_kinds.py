@@ -8,11 +8,12 @@ import pytest
 
 from sam_lsac.claims import KINDS, ArmCost, Ledger, Row, judge
 from sam_lsac.errors import ClaimError
+from sam_lsac.runs.leaks import Leak
 from sam_lsac.statistics import contrast_test
 from tests.claim_worlds import CASES, ELSEWHERE, PAIRED, losing, make_claim, make_context, make_ledger, quickly, rows_of
 
 RUNS = 100
-DETERMINISTIC = {"saved-share", "count", "sign", "layers-settle", "table"}  # judged one by one below
+DETERMINISTIC = {"saved-share", "count", "sign", "layers-settle", "state-leak", "table"}  # judged one by one below
 
 
 def statuses(case, name, world, *, n, runs):
@@ -243,6 +244,30 @@ def test_a_count_holds_where_all_of_its_quantities_do():
     for own, status in ((61.4e9, "supported"), (62.0e9, "refuted"), (None, "not run")):
         context = make_context(flops_per_evaluation=211.4e9, self_attention_flops_per_evaluation=own)
         assert judge(claim, Ledger(()), context).status == status
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "status"),
+    [
+        ((0.0, 0.0), (0.0, 0.0), "supported"),
+        ((0.0, 0.0), (1e-12, 0.0), "refuted"),
+        ((0.0, 0.0), (0.0, 1e-12), "refuted"),
+        ((0.0, 0.0), None, "not run"),
+    ],
+)
+def test_a_leak_is_any_other_bit(a, b, status):
+    known = {"a": a} | ({} if b is None else {"b": b})
+    found = {arm: Leak(repeated=repeated, carried=carried) for arm, (repeated, carried) in known.items()}
+    claim = make_claim(kind="state-leak", arms=["a", "b"])
+    verdict = judge(claim, Ledger(()), make_context(leaks=found))
+    assert verdict.status == status
+    if b is None:
+        assert "b carries state over was not looked at" in verdict.reason
+    else:
+        assert [(one.arm, one.quantity) for one in verdict.findings] == [
+            (arm, quantity) for arm in "ab" for quantity in ("same mixture again", "mixture after another")
+        ]
+        assert ("b, mixture after another: off by 1e-12" in verdict.reason) == (b[1] > 0)
 
 
 @pytest.mark.parametrize(

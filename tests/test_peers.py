@@ -1,6 +1,7 @@
 """Caches of other people: what really ran is counted, the model is left as it was, and state goes where it should."""
 
 import importlib.metadata
+import importlib.util
 import itertools
 import sys
 import tomllib
@@ -10,16 +11,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from sam_lsac.caching.peers import NOT_ATTACHED, PEERS
+from sam_lsac.caching.peers import NOT_ATTACHED, PEERS, missing_library
 from sam_lsac.caching.peers.cache_dit import DBCache
 from sam_lsac.caching.peers.diffusers import FirstBlockCache, MagCache, MagRatios, TaylorSeer
 from sam_lsac.caching.peers.peer import PINNED
 from sam_lsac.caching.peers.smooth import BranchChanges, SmoothCache, smooth_schedule
 from sam_lsac.caching.peers.thresholds import EasyCache, TeaCache
-from sam_lsac.errors import CacheError, EditError
+from sam_lsac.errors import CacheError, EditError, InputError
 from sam_lsac.interventions import ZeroCrossAttention, attach
 from sam_lsac.interventions.edit import Edit
 from sam_lsac.runs.arms import EDITS, build_edit, describe_edit
+from sam_lsac.runs.calibrated_peers import calibrated_peers
 from sam_lsac.runs.compute import Batch
 from sam_lsac.separate import solve_batch
 from sam_lsac.solver import Euler
@@ -135,6 +137,17 @@ def test_hits_by_layer(net):
     with attach(net.model, [CACHES["dbcache-taylor"]], nfe=N) as run:
         net.solve(SOLVER)
     assert run.hits == dict.fromkeys(LAYER_PATHS[1:], MASK.count(0))
+
+
+@pytest.mark.parametrize(
+    ("name", "hits"), [("taylorseer", {"attention": 6}), ("smoothcache", {"attention": 6, "feed_forward": 8})]
+)
+def test_a_schedule_holds_in_every_layer_alike(net, name, hits):
+    """TaylorSeer runs in evaluations 0, 1, 2 and then 4, 7, 10."""
+    installed(CACHES[name])
+    with attach(net.model, [CACHES[name]], nfe=N) as run:
+        net.solve(SOLVER)
+    assert run.hits == {f"{path}.{part}": count for path in LAYER_PATHS for part, count in hits.items()}
 
 
 def test_without_a_hit_a_library_changes_nothing_and_is_refused(net, plain, library):
@@ -297,3 +310,25 @@ def test_a_solve_that_packs_its_weights_runs_under_a_cache_and_leaves_no_trace(c
     }
     assert all(torch.equal(now_values[name], tensor) for name, tensor in values.items())
     assert torch.equal(solve_batch(model, conditions, batch.noise, solver=SOLVER), plain)
+
+
+def test_peers_are_calibrated_on_every_mixture_alike():
+    installed(CACHES["magcache"])
+    model, mixtures = tiny_runs.model(), tiny_runs.mixtures(2)
+    both, schedule = calibrated_peers(model, mixtures, SOLVER, threshold=0.5)
+    each = [calibrated_peers(model, [mixture], SOLVER)[0] for mixture in mixtures]
+    wanted = [sum(ratios) / 2 for ratios in zip(*(one.ratios for one in each), strict=True)]
+    assert both.ratios == pytest.approx(wanted, abs=2e-6)
+    assert each[0] != each[1]
+    assert 0 < sum(schedule.attention) < N
+    with pytest.raises(InputError, match="at least one mixture"):
+        calibrated_peers(model, [], SOLVER)
+
+
+def test_which_library_is_missing_is_known_without_importing_it(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for word, kind in PEERS.items():
+        reason = missing_library(word)
+        assert (reason is None) == (kind in (TeaCache, EasyCache))
+        assert reason is None or "pip install sam_lsac[peers]" in reason
+    assert missing_library("DeepCache") is None

@@ -29,7 +29,7 @@ from sam_lsac.model.digest import checkpoint_digest
 from sam_lsac.runs import Arm, RunSpec, check_arm, plan, resolve_arm
 from sam_lsac.runs.arms import EDITS, build_edit, describe_edit, schedule_of
 from sam_lsac.runs.versions import NUMERICAL, code_version, edit_version
-from tests import standin, tiny_runs
+from tests import standin, test_peers, tiny_runs
 
 CLAIMS = Path(__file__).resolve().parents[1] / "bench" / "claims.toml"
 LABELS = {"mixture", "tier", "group", "residual_group"}
@@ -343,6 +343,7 @@ SEVERAL = [
     UniformCrossAttention(),
     ZeroAdditive(),
     ZeroCrossAttention(layers=(0, 1)),
+    *test_peers.CACHES.values(),
 ]
 
 

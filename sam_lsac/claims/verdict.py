@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from sam_lsac.costs import ArmCost
 from sam_lsac.records import STRICT, Extended
+from sam_lsac.runs.leaks import Leak
 
 __all__ = ["ArmCost", "Context", "Finding", "Groups", "Harm", "Status", "Verdict"]
 
@@ -27,6 +28,8 @@ class Context:
         True for SAM-Audio-Small's weights (12 layers).
     costs
         By arm.
+    leaks
+        By arm, what its edits carry from one solve into the next; of the arms that were asked about.
     absent
         By arm, why it cannot be run on this checkpoint, such as for want of a schedule.
     gate
@@ -42,6 +45,7 @@ class Context:
     n_layers: int
     is_small: bool
     costs: Mapping[str, ArmCost] = field(default_factory=lambda: MappingProxyType({}))
+    leaks: Mapping[str, Leak] = field(default_factory=lambda: MappingProxyType({}))
     absent: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     gate: float | None = None
     flops_per_evaluation: float | None = None

@@ -7,20 +7,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from sam_lsac.claims import Arm, ArmCost, Book, Context, Ledger, Verdict, judge, judge_case, load_claims
+from sam_lsac.claims import Arm, Book, Context, Ledger, Verdict, judge, judge_case, load_claims
 from sam_lsac.claims.collect import ledger
 from sam_lsac.claims.judge import not_applicable
-from sam_lsac.costs import arm_cost, count_flops
+from sam_lsac.costs import count_flops
 from sam_lsac.errors import InputError, SamLsacError
 from sam_lsac.metrics import DEFAULT_METRICS, METRICS
 from sam_lsac.mixtures import Mixture, load_mixtures
 from sam_lsac.model import SAMAudio, load_model
 from sam_lsac.records import unknown
 from sam_lsac.report import Extras, Report, build_report, environment
-from sam_lsac.runs import Plan, Progress, RunSpec, entropy_rates, execute, open_store, plan, resolve_arm
+from sam_lsac.runs import Plan, Progress, RunSpec, entropy_rates, execute, open_store, plan
 from sam_lsac.runs.arms import schedule_of
 from sam_lsac.schedule import find_schedule
-from sam_lsac.solver import parse_solver
+from sam_lsac.suite.beside import carried_over, paper_costs, run_costs, without_library
 from sam_lsac.suite.cases import Case, arms_by_tier, tiers_of
 from sam_lsac.suite.extras import Shown, first_of_each_tier, freezing_arms
 from sam_lsac.suite.options import Options, check_options, near
@@ -165,7 +165,8 @@ def prepare(options: Options, cases: Sequence[Case], *, book: Book | None = None
     model = load_model(options.model, device=options.device)
     context = _context(model)
     book, absent = _with_schedules(book, model, options)
-    context = replace(context, absent=absent)
+    missing = {} if options.replay else without_library(book)  # stored runs are judged without it
+    context = replace(context, absent=absent | missing)
     claims = [book[case.claim_id].on(case.tier) for case in cases]
     claims = [claim for claim in claims if not_applicable(claim, context) is None]  # the others are judged without runs
     wanted = arms_by_tier(book, claims, baseline=book.views.reference)
@@ -181,7 +182,7 @@ def prepare(options: Options, cases: Sequence[Case], *, book: Book | None = None
         model=model,
         mixtures=mixtures,
         plan=planned,
-        context=replace(context, costs=_costs(book, model, mixtures, arms=arms)),
+        context=replace(context, costs=paper_costs(book, model, mixtures, arms=arms)),
         grid=grid,
         n_missing=_n_missing(options, planned),
     )
@@ -212,12 +213,19 @@ def compute(prepared: Prepared, *, step: Callable[[Progress], object]) -> Eviden
         execute(planned, model, prepared.mixtures, store, progress=step, keep=shown.is_kept)
         scores = ledger(store, planned)
         reference = prepared.book.views.reference
+        costs = run_costs(prepared.book, model, prepared.mixtures, plan=planned, store=store)
         rates = entropy_rates(store, planned, arm=reference) if reference in planned.arms else {}
         extras = shown.extras(store, replay=options.replay)
+    claims = [] if options.replay else [prepared.book[case.claim_id] for case in prepared.cases]
     return Evidence(
         book=prepared.book,
         ledger=scores,
-        context=replace(prepared.context, entropy_rates=rates or None),
+        context=replace(
+            prepared.context,
+            costs={**prepared.context.costs, **costs},
+            leaks=carried_over(prepared.book, model, prepared.mixtures, claims=claims),
+            entropy_rates=rates or None,
+        ),
         device=options.device,
         grid=prepared.grid,
         extras=extras,
@@ -346,30 +354,3 @@ def _context(model: SAMAudio) -> Context:
         flops_per_evaluation=small.total,
         self_attention_flops_per_evaluation=small.self_attention,
     )
-
-
-def _costs(book: Book, model: SAMAudio, mixtures: Sequence[Mixture], *, arms: Sequence[str]) -> dict[str, ArmCost]:
-    """What each arm saves on a mixture of the selection, under a prompt of median length."""
-    n_tokens = _n_tokens(model, mixtures)
-    baseline_solver = parse_solver(book.arms[book.views.reference].solver)
-    found = {}
-    for name in arms:
-        arm = resolve_arm(book.arms[name], model)
-        found[name] = arm_cost(
-            name,
-            model,
-            arm.solver,
-            edits=arm.edits,
-            baseline_solver=baseline_solver,
-            seconds=mixtures[0].duration_s,
-            text_tokens=n_tokens if arm.text else 0,
-        )
-    return found
-
-
-def _n_tokens(model: SAMAudio, mixtures: Sequence[Mixture]) -> int:
-    """Median length of the prompts."""
-    if model.text_encoder is None:
-        raise InputError(f"{model.name} has no text encoder, so no prompt can be given; load a whole checkpoint.")
-    _, mask = model.text_encoder([mixture.prompt for mixture in mixtures])
-    return int(mask.sum(dim=1).median())

@@ -7,16 +7,18 @@ here.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from types import MappingProxyType
 
 from sam_lsac.caching.peers.cache_dit import DBCache
 from sam_lsac.caching.peers.diffusers import FirstBlockCache, MagCache, TaylorSeer
+from sam_lsac.caching.peers.peer import MODULES, Peer
 from sam_lsac.caching.peers.smooth import SmoothCache
 from sam_lsac.caching.peers.thresholds import EasyCache, TeaCache
 from sam_lsac.interventions import Edit
 
-__all__ = ["NOT_ATTACHED", "PEERS"]
+__all__ = ["NOT_ATTACHED", "PEERS", "missing_library"]
 
 #: Every peer that an arm may name, by the word after ``kind =``.
 PEERS: Mapping[str, type[Edit]] = MappingProxyType(
@@ -42,3 +44,17 @@ NOT_ATTACHED: Mapping[str, str] = MappingProxyType(
         "LeMiCa, HarmoniCa": "have no package",
     }
 )
+
+
+def missing_library(word: str) -> str | None:
+    """Why the edit of this name cannot run here, or None.
+
+    Parameters
+    ----------
+    word
+        Of `PEERS`, or the name of any other edit, which misses nothing.
+    """
+    kind = PEERS.get(word)
+    if kind is None or not issubclass(kind, Peer) or importlib.util.find_spec(MODULES[kind.distribution]):
+        return None
+    return f"{kind.distribution} is not installed; `pip install sam_lsac[peers]`."

@@ -28,13 +28,7 @@ __all__ = ["FirstBlockCache", "MagCache", "MagRatios", "TaylorSeer"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Diffusers(Peer):
-    """A cache of diffusers. Its pipelines reset it when a call ends; a network without a pipeline has to do so itself.
-
-    Parameters
-    ----------
-    reset
-        Whether that is done between two solves.
-    """
+    """A cache of diffusers, whose pipelines reset it when a call ends; a network alone has to do so itself."""
 
     distribution: ClassVar[str] = "diffusers"
 

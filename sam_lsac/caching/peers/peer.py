@@ -19,12 +19,13 @@ from sam_lsac.errors import CacheError, EditError
 from sam_lsac.interventions.edit import CacheReport, Call, Clock, Edit
 from sam_lsac.interventions.sites import Site, layer_sites
 
-__all__ = ["PINNED", "Library", "Peer", "PeerState", "quiet"]
+__all__ = ["MODULES", "PINNED", "Library", "Peer", "PeerState"]
 
 #: Versions that the extra ``peers`` installs, by distribution.
 PINNED: Mapping[str, str] = {"cache-dit": "1.5.3", "diffusers": "0.42.1", "dit-smoothcache": "0.1.1"}
 
-_MODULES = {"cache-dit": "cache_dit", "diffusers": "diffusers", "dit-smoothcache": "SmoothCache"}
+#: What each of them is imported as.
+MODULES: Mapping[str, str] = {"cache-dit": "cache_dit", "diffusers": "diffusers", "dit-smoothcache": "SmoothCache"}
 _TRANSFORMER = Site(path="transformer")
 
 
@@ -143,7 +144,7 @@ def _import(distribution: str) -> None:
     """Import the library, so that it is known to be there before anything is touched."""
     try:
         with quiet():
-            importlib.import_module(_MODULES[distribution])
+            importlib.import_module(MODULES[distribution])
     except ImportError as error:
         raise EditError(f"{distribution} is not there ({error}); `pip install sam_lsac[peers]`.") from error
 

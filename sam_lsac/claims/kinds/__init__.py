@@ -26,6 +26,7 @@ from sam_lsac.claims.kinds import (
     saved_share,
     sign,
     smaller_loss,
+    state_leak,
     table,
 )
 
@@ -53,6 +54,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
             layers_settle,
             sign,
             count,
+            state_leak,
             table,
         )
     }
