@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from sam_lsac.claims.verdict import Context
 from sam_lsac.errors import ClaimError
+from sam_lsac.metrics import COMPARISONS, comparison
 from sam_lsac.records import STRICT, unknown
 from sam_lsac.runs.arms import Arm
 from sam_lsac.statistics import bonferroni
@@ -161,9 +162,16 @@ class Claim:
 
     @property
     def columns(self) -> tuple[tuple[str, str, str], ...]:
-        """Every (tier, arm, metric) that the judgement needs."""
+        """Every (tier, arm, metric) that the judgement needs; no arm is compared with itself."""
         arms = dict.fromkeys((*self.baselines, *self.arms, *self.rivals, *self.controls)) if self.arms else {}
-        return tuple((tier, arm, metric) for tier in self.tiers for arm in arms for metric in self.metrics)
+        itself = {(comparison(kind, arm), arm) for kind in COMPARISONS for arm in arms}
+        return tuple(
+            (tier, arm, metric)
+            for tier in self.tiers
+            for arm in arms
+            for metric in self.metrics
+            if (metric, arm) not in itself
+        )
 
     def baseline_of(self, arm: str) -> str:
         """Return the baseline that `arm` is compared with."""
