@@ -52,6 +52,8 @@ class Setting:
         Median of stored runs, one example's solve and decoding; None where no run tells.
     cache_bytes
         What is kept between steps for one example; None where the edits do not say.
+    cached
+        Whether it has a cache itself.
     code
         The arguments of `separate` that make it.
     tiers
@@ -67,6 +69,7 @@ class Setting:
     flops_total: float
     seconds: float | None
     cache_bytes: int | None
+    cached: bool
     code: str
     tiers: tuple[TierFidelity, ...]
 
@@ -288,6 +291,7 @@ def _setting(world: _World, arm: str) -> Setting:
         flops_total=context.costs[arm].flops_total,
         seconds=context.seconds.get(arm),
         cache_bytes=context.cache_bytes.get(arm),
+        cached=caches(row),
         code=code_of(row, solver, schedule=context.schedules.get(arm)),
         tiers=tuple(_tier(world, arm, tier) for tier in world.book.settings.tiers),
     )

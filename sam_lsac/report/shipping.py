@@ -70,12 +70,14 @@ def caching_text(level: Level) -> str:
     if level.better:
         verb = "saves" if len(level.better) == 1 else "save"
         return f"Caching adds to it: {', '.join(level.better)} {verb} as much at a fidelity shown to be higher."
+    if level.setting.cached:
+        return f"It has a cache itself; none of the {level.n_caches} other settings with one is shown to be better."
     if not level.n_caches:
-        return "Whether caching adds to it is open: no other setting with a cache was run."
+        return "Whether caching adds to it is open: no setting with a cache was run."
     if not level.n_as_cheap:
-        return f"Caching adds nothing on top: of {level.n_caches} other settings with a cache none saves as much."
+        return f"Caching adds nothing on top: of {level.n_caches} settings with a cache none saves as much."
     return (
-        f"Caching is not shown to add anything on top: of {level.n_caches} other settings with a cache "
+        f"Caching is not shown to add anything on top: of {level.n_caches} settings with a cache "
         f"{level.n_as_cheap} save as much, none at a fidelity shown to be higher."
     )
 
