@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +11,12 @@ import pytest
 import sam_lsac as sl
 from sam_lsac.caching.peers import PEERS
 from sam_lsac.claims import ArmCost, Ledger, load_claims, parse_claims
+from sam_lsac.claims.collect import seconds
 from sam_lsac.claims.wording import NOTHING
+from sam_lsac.costs.memory import cache_bytes
 from sam_lsac.errors import ClaimError
+from sam_lsac.interventions import FreezeSelfAttention
+from sam_lsac.metrics import Score
 from sam_lsac.report import build_report, from_json, terminal_text, to_html, to_json, to_markdown
 from sam_lsac.report.advice import advise
 from sam_lsac.report.figures import signs_of
@@ -19,12 +24,15 @@ from sam_lsac.report.frontier import frontier
 from sam_lsac.report.markdown import summary
 from sam_lsac.report.settings import code_of, shippable
 from sam_lsac.report.shipping import HEADING, caching_text
-from sam_lsac.runs import resolve_arm
+from sam_lsac.runs import Arm, Plan, RunResult, open_store, resolve_arm
 from sam_lsac.runs.arms import schedule_of
 from sam_lsac.solver import parse_solver
 from sam_lsac.statistics import contrast_test
+from sam_lsac.suite.kept import kept_bytes, schedule_files
+from tests import tiny_runs
 from tests.claim_worlds import COMMON, SETTINGS, make_context, rows_of
 from tests.report_sample import CLAIMS, simulated_environment
+from tests.test_plan import SPEC
 
 TIERS = ("clean", "noisy", "env")
 QUALITY = {"si_snr": 10.0, "stoi": 0.8}
@@ -185,7 +193,7 @@ def test_a_failed_run_counts_as_the_worst_figure():
     assert "Fidelity on env is not shown beyond 30" in found.levels[0].cheaper[0]
 
 
-# -------------------------------------------------------------------------------------------------- caching, code, costs
+# ------------------------------------------------------------------------------------------------- caching, code, costs
 
 
 @pytest.mark.parametrize(
@@ -227,6 +235,50 @@ def test_costs_are_those_of_the_context_and_a_dash_where_it_has_none():
     assert (setting.evaluations, setting.flops_saved, setting.flops_total) == (8, 0.5, 0.5e12)
     for known, words in ((given, "12.3 ms a solve, 0.025 GB"), (context(), f"{NOTHING} ms a solve, {NOTHING} GB")):
         assert words in " ".join(terminal_text(report_of(ledger, known)).split())
+
+
+def timed(solver="euler:4", *, wall_s, device="one", **fields):
+    """A stored run of one seed that took so long."""
+    run = replace(SPEC, solver=solver, metrics=("si_snr",), **fields)
+    scores, there = {"si_snr": Score(1.0)}, {"device": device, "machine": "x"}
+    return RunResult(spec=run, scores=scores, noise_digest="d" * 64, wall_s=wall_s, environment=there)
+
+
+def test_seconds_are_medians_of_runs_that_did_all_of_their_work(tmp_path):
+    late = FreezeSelfAttention(layers=(1,), step=3)
+    assert late.first_acting_step > 1
+    runs = {
+        "plain": [timed(wall_s=one, seed=seed) for seed, one in enumerate((0.3, 0.1, 0.9))],
+        "from a prefix": [timed(wall_s=0.2, edits=(late,))],
+        "probed": [timed(wall_s=0.2, seed=7, record=("entropy",))],
+        "two machines": [timed("ab2:4", wall_s=0.2), timed("ab2:4", wall_s=0.2, seed=1, device="two")],
+        "failed": [timed("ab2:8", wall_s=0.0)],
+    }
+    with open_store(tmp_path / "runs.sqlite") as store:
+        store.put([run for of in runs.values() for run in of])
+        planned = Plan(arms={arm: tuple(run.spec for run in of) for arm, of in runs.items()})
+        assert seconds(store, planned) == {"plain": 0.3}
+
+
+def test_bytes_are_those_that_caches_keep_and_none_where_edits_do_not_say():
+    small = tiny_runs.model()
+    arms = ("naive", "lsac", "deepcache", "zero-additive")
+    given = SimpleNamespace(arms=tiny_runs.arms(*arms))
+    length = 16 * tiny_runs.HOP / tiny_runs.RATE
+    found = kept_bytes(given, small, arms=arms, seconds=length)
+    assert (set(found), found["naive"]) == ({"naive", "lsac", "deepcache"}, 0)
+    for arm in ("lsac", "deepcache"):
+        (edit,) = resolve_arm(given.arms[arm], small).edits
+        assert found[arm] == cache_bytes(small, edit, n_frames=16) > 0
+    assert kept_bytes(given, small, arms=["lsac"], seconds=2 * length)["lsac"] == 4 * found["lsac"]  # T x T
+
+
+def test_a_schedule_is_found_where_it_was_read_from(tmp_path):
+    arms = {name: Arm(name=name, solver=solver) for name, solver in (("a", "schedule:50"), ("b", "euler:4"))}
+    home = SimpleNamespace(folder=tmp_path)
+    assert schedule_files(arms, home, given={}) == {"a": 'model.folder / "schedules/50.toml"'}
+    assert schedule_files(arms, home, given={"50": tmp_path / "x.toml"}) == {"a": json.dumps(str(tmp_path / "x.toml"))}
+    assert schedule_files(arms, SimpleNamespace(folder=None), given={}) == {}
 
 
 @pytest.fixture(scope="module")

@@ -73,8 +73,8 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         "--schedule",
         type=reader(values.path, "--schedule"),
         metavar="FILE|NAME",
-        help="of `tune`, in place of --solver and --lsac; a word without '.' and '/', such as recommended, is a schedule "
-        "of the checkpoint's folder",
+        help="of `tune`, in place of --solver and --lsac; a word without '.' and '/', such as recommended, is one of "
+        "the checkpoint's own schedules",
     )
     parser.add_argument("--lsac", choices=tuple(LEVELS), help="cache the attention of layers that settle early")
     parser.add_argument(
@@ -146,8 +146,8 @@ def _schedule_file(given: Path, model: SAMAudio) -> Path:
     known = f"it has {', '.join(own_names(model))}" if own_names(model) else "it has none"
     where = "--out FILE" if own is None else f"--out {own}"
     raise InputError(
-        f"--schedule {given}: {model.name} has no schedule of this name ({known}); fit one with `python -m sam_lsac tune "
-        f"--model ... {where}`, or give a file as ./{given}."
+        f"--schedule {given}: {model.name} has no schedule of this name ({known}); fit one with `python -m sam_lsac "
+        f"tune --model ... {where}`, or give a file as ./{given}."
     )
 
 
