@@ -73,8 +73,8 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         "--schedule",
         type=reader(values.path, "--schedule"),
         metavar="FILE|NAME",
-        help="of `tune`, in place of --solver and --lsac; a word without '.' and '/', such as recommended, is one of "
-        "the checkpoint's own schedules",
+        help="of `tune`, in place of --solver and --lsac; a plain word, such as recommended, is first looked for "
+        "among the checkpoint's own schedules",
     )
     parser.add_argument("--lsac", choices=tuple(LEVELS), help="cache the attention of layers that settle early")
     parser.add_argument(
@@ -143,11 +143,13 @@ def _schedule_file(given: Path, model: SAMAudio) -> Path:
     own = own_path(str(given), model)
     if own is not None and own.is_file():
         return own
+    if given.is_file():
+        return given
     known = f"it has {', '.join(own_names(model))}" if own_names(model) else "it has none"
     where = "--out FILE" if own is None else f"--out {own}"
     raise InputError(
         f"--schedule {given}: {model.name} has no schedule of this name ({known}); fit one with `python -m sam_lsac "
-        f"tune --model ... {where}`, or give a file as ./{given}."
+        f"tune --model ... {where}`, or give a file."
     )
 
 
