@@ -107,7 +107,7 @@ def to_html(report: Report) -> str:
         figures=figures,
         sections=[name for name, shown in sections.items() if shown],
         titles=SECTIONS,
-        empty=[SECTIONS[name] for name, shown in sections.items() if not shown],
+        empty=[SECTIONS[name] for name, shown in sections.items() if not shown and name != "advice"],
         outside=outside_lines(report),
         arms_note=arms_note(report),
         advice_note=advice_note(report.advice, reference=report.reference) if report.advice else "",
