@@ -199,10 +199,15 @@ def test_a_failed_run_counts_as_the_worst_figure():
 @pytest.mark.parametrize(
     ("fidelity", "saved", "better", "words"),
     [
-        ({"half": 50.0, "cached": 55.0}, 0.5, (), "It has a cache itself; none of the 0 other"),
-        ({"half": 50.0, "cached": 55.0}, 0.4, (), "of 1 settings with a cache none saves as much"),
+        ({"half": 50.0, "cached": 55.0}, 0.5, (), "It has a cache itself, and no other"),
+        ({"half": 50.0, "cached": 55.0}, 0.4, (), "no setting with a cache saves as much (1 were run)"),
         ({"half": 50.0}, 0.4, (), "is open: no setting with a cache was run"),
-        ({"quarter": 33.0, "cached": [35.0, 35.0, 31.0]}, 0.75, (), "1 save as much, none at a fidelity"),
+        (
+            {"quarter": 33.0, "cached": [35.0, 35.0, 31.0]},
+            0.75,
+            (),
+            "no setting with a cache that saves as much (1 of 1)",
+        ),
     ],
     ids=["it is the cache", "saves less", "none was run", "poorer on one tier"],
 )

@@ -16,9 +16,10 @@ def advice_note(advice: Advice, *, reference: str) -> str:
     """Return what a setting must hold to be advised, and what its figures are."""
     if advice.missing:
         return advice.missing
-    within = ", ".join(measured(margin, metric, digits="g") + f" of {metric_name(metric)}"
-                       for metric, margin in advice.margins.items())  # fmt: skip
-    quality = f", and shown within {within} of {reference} there (TOST)" if within else ""
+    margins = ", ".join(
+        f"{metric_name(name)} {measured(size, name, digits='g')}" for name, size in advice.margins.items()
+    )
+    quality = f", and whose quality is shown within a margin of {reference}'s there ({margins})" if margins else ""
     return (
         f"The cheapest of {len(advice.candidates)} settings whose mean {metric_name(advice.fidelity).lower()} is shown "
         f"above a level on every tier{quality}; each test at {advice.alpha or 0.0:.2g}. ms: stored runs, solve and "
@@ -71,14 +72,14 @@ def caching_text(level: Level) -> str:
         verb = "saves" if len(level.better) == 1 else "save"
         return f"Caching adds to it: {', '.join(level.better)} {verb} as much at a fidelity shown to be higher."
     if level.setting.cached:
-        return f"It has a cache itself; none of the {level.n_caches} other settings with one is shown to be better."
+        return "It has a cache itself, and no other that saves as much has a fidelity shown to be higher."
     if not level.n_caches:
         return "Whether caching adds to it is open: no setting with a cache was run."
     if not level.n_as_cheap:
-        return f"Caching adds nothing on top: of {level.n_caches} settings with a cache none saves as much."
+        return f"Caching adds nothing on top: no setting with a cache saves as much ({level.n_caches} were run)."
     return (
-        f"Caching is not shown to add anything on top: of {level.n_caches} settings with a cache "
-        f"{level.n_as_cheap} save as much, none at a fidelity shown to be higher."
+        "Caching is not shown to add anything on top: no setting with a cache that saves as much "
+        f"({level.n_as_cheap} of {level.n_caches}) has a fidelity shown to be higher."
     )
 
 
