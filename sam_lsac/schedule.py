@@ -213,8 +213,7 @@ def find_schedule(name: str, model: SAMAudio, *, given: Mapping[str, Path]) -> F
     ModelError
         If it was fitted to another checkpoint.
     """
-    own = None if model.folder is None else model.folder / FOLDER / f"{name}.toml"
-    path = given.get(name, own)
+    path = given.get(name, own_path(name, model))
     if path is None or (name not in given and not path.exists()):
         known = "" if model.folder is None else f", or write it to {FOLDER}/{name}.toml of the checkpoint's folder"
         raise InputError(
@@ -222,6 +221,16 @@ def find_schedule(name: str, model: SAMAudio, *, given: Mapping[str, Path]) -> F
             f"FILE` and give it with --schedule {name}=FILE{known}."
         )
     return load_schedule(path, model=model)
+
+
+def own_path(name: str, model: SAMAudio) -> Path | None:
+    """Return where a checkpoint's folder keeps the schedule of this name; None for a model without a folder."""
+    return None if model.folder is None else model.folder / FOLDER / f"{name}.toml"
+
+
+def own_names(model: SAMAudio) -> tuple[str, ...]:
+    """Return the names of the schedules that the checkpoint's folder holds."""
+    return () if model.folder is None else tuple(sorted(file.stem for file in (model.folder / FOLDER).glob("*.toml")))
 
 
 def _toml(value: Any) -> str:

@@ -194,8 +194,8 @@ def test_empty_sections_are_named_in_one_line_and_not_shown():
     report = replace(simulated_report(only=("LS2",)), tables=Tables(), extras=Extras(), caveats=())
     page = Page(to_html(report))
     headings = [attrs["id"] for tag, attrs in page.tags if tag == "section"]
-    assert headings == ["verdicts", "environment"]
-    assert [link for link in page.links if link.startswith("#")] == ["#verdicts", "#environment"]
+    assert headings == ["verdicts", "advice", "environment"]
+    assert [link for link in page.links if link.startswith("#")] == ["#verdicts", "#advice", "#environment"]
     said = words(page.texts["empty"])
     for name in ("Tables", "Convergence", "The span gate", "By speaker", "Listen", "Noise floor", "To keep in mind"):
         assert name in said, name

@@ -23,7 +23,8 @@ from sam_lsac.report.tables import Tables
 from tests.report_sample import TIERS, simulated_report
 
 SECTIONS = (
-    "verdicts", "caveats", "arms", "tables", "convergence", "gate", "speakers", "listen", "floor", "environment",
+    "verdicts", "advice", "caveats", "arms", "tables", "convergence", "gate", "speakers", "listen", "floor",
+    "environment",
 )  # fmt: skip
 
 
@@ -85,7 +86,7 @@ def words(text):
 
 
 def test_sections_are_reached_from_the_top_and_none_is_empty(page, bare_page):
-    for text, sections in ((page, SECTIONS), (bare_page, ("verdicts", "caveats", "environment"))):
+    for text, sections in ((page, SECTIONS), (bare_page, ("verdicts", "advice", "caveats", "environment"))):
         seen = Page(text)
         assert [attrs["id"] for tag, attrs in seen.tags if tag == "section"] == list(sections)
         assert {link for link in seen.links if link.startswith("#") and link[1:] in seen.ids} >= {
@@ -173,7 +174,9 @@ def test_sounds_are_16_bit_flac_of_the_given_waves(page, report):
 
 def test_without_runs_claims_are_there_and_nothing_is_drawn(bare_page):
     seen = Page(bare_page)
-    assert words(seen.texts["empty"]).startswith("Nothing to show here for: What arms save and lose, Tables, ")
+    assert words(seen.texts["empty"]).startswith(
+        "Nothing to show here for: The frontier, What arms save and lose, Tables, "
+    )
     assert not [tag for tag, _ in seen.tags if tag in ("svg", "audio")]
     assert words(seen.texts["verdicts"]).count(f"{MARKS['not run']} not run") == 25
 

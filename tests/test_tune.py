@@ -260,6 +260,26 @@ class TestCommands:
         written = soundfile.read(tmp_path / "out" / "in.target.wav", dtype="float32")[0]
         np.testing.assert_array_equal(written, wanted.target)
 
+    def test_a_word_is_one_of_the_checkpoints_own_schedules(self, checkpoint, found, tmp_path, monkeypatch, capsys):
+        soundfile.write(tmp_path / "in.wav", tiny_runs.mixture(0).wave, tiny_runs.RATE, subtype="FLOAT")
+        command = ["separate", str(tmp_path / "in.wav"), "--model", str(checkpoint), "--prompt", "dog barking"]
+        command += ["--out", str(tmp_path / "out")]
+        assert main([*command, "--schedule", "recommended"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "no schedule of this name (it has none); fit one with `python -m sam_lsac tune" in line
+        assert str(checkpoint / "schedules" / "recommended.toml") in line
+        assert not (tmp_path / "out").exists()
+        (checkpoint / "schedules").mkdir()
+        for name in ("recommended", "50"):
+            found.save(checkpoint / "schedules" / f"{name}.toml")
+            assert main([*command, "--schedule", name, "--overwrite"]) == 0
+            assert ", 50.0% saved" in capsys.readouterr().out
+        assert main([*command, "--schedule", "51", "--overwrite"]) == 2
+        assert "(it has 50, recommended)" in capsys.readouterr().err
+        found.save(tmp_path / "51")
+        monkeypatch.chdir(tmp_path)
+        assert main([*command, "--schedule", "51", "--overwrite"]) == 0  # a file here, where the checkpoint has none
+
     @pytest.mark.parametrize("options", [["--solver", "euler:4"], ["--lsac", "balanced"]])
     def test_a_schedule_beside_another_way_to_solve_is_refused(self, checkpoint, tmp_path, options, capsys):
         command = ["separate", "in.wav", "--prompt", "dog", "--out", str(tmp_path), "--schedule", "schedule.toml"]

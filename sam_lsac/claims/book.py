@@ -88,7 +88,7 @@ def parse_claims(data: Mapping[str, Any]) -> Book:
     ids = [claim.id for claim in claims]
     if twice := [one for one in ids if ids.count(one) > 1]:
         raise ClaimError(f"claim {twice[0]} is there twice: give each its own id")
-    views = read_views(file.views, arms=arms, claims=ids)
+    views = read_views(file.views, arms=arms, claims=ids, smallest_effects=settings.smallest_effects)
     try:
         check_references(arms, baseline=views.reference)
     except PlanError as error:

@@ -32,6 +32,13 @@ class Context:
         By arm, what its edits carry from one solve into the next; of the arms that were asked about.
     absent
         By arm, why it cannot be run on this checkpoint, such as for want of a schedule.
+    seconds
+        By arm, the median time of a stored run: solve and decoding of one example. An arm whose runs may have begun
+        from another's states has none.
+    cache_bytes
+        By arm, what its edits keep between steps for one example; an arm whose edits do not say has none.
+    schedules
+        By arm, the Python expression of the file that its solver was read from.
     gate
         The pretrained span gate, before tanh.
     flops_per_evaluation, self_attention_flops_per_evaluation
@@ -47,6 +54,9 @@ class Context:
     costs: Mapping[str, ArmCost] = field(default_factory=lambda: MappingProxyType({}))
     leaks: Mapping[str, Leak] = field(default_factory=lambda: MappingProxyType({}))
     absent: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    seconds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    cache_bytes: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    schedules: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     gate: float | None = None
     flops_per_evaluation: float | None = None
     self_attention_flops_per_evaluation: float | None = None

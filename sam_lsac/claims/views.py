@@ -60,6 +60,43 @@ class Sweep:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AdviceView:
+    """Of which settings the report advises one, and what it must hold; without levels there is no advice.
+
+    Parameters
+    ----------
+    levels
+        Bounds of fidelity, in its unit, for each of which the cheapest setting that holds is named.
+    fidelity
+        The column that compares an output with the reference's.
+    metrics
+        Of quality, in each of which a setting must be equivalent to the reference, within the smallest effect.
+    candidates
+        The settings among which is chosen; empty for all that the ledger has on every tier.
+    missing
+        How to compute what the advice needs, where it was not computed.
+    """
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+    levels: tuple[float, ...] = ()
+    fidelity: str = ""
+    metrics: tuple[str, ...] = ()
+    candidates: tuple[str, ...] = ()
+    missing: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrontierView:
+    """Which columns are drawn against the FLOPs that settings save, and of which; empty for all of the ledger's."""
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+    metrics: tuple[str, ...] = ()
+    arms: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CaveatRow:
     """One statement about the method, with how our figures beside it are computed.
 
@@ -98,8 +135,10 @@ class Views:
         Heading of the claims whose ids begin with a prefix.
     notes
         By the same prefixes, what a reader of those claims must know; shown under their table.
-    sounds, maps, freezing, sweep
+    sounds, maps, freezing, sweep, frontier
         What can be played, and what is drawn.
+    advice
+        What a setting that may be shipped must hold.
     caveats
         Statements about the method, in the order in which they are shown.
     reference
@@ -116,6 +155,8 @@ class Views:
     maps: Maps = field(default_factory=Maps)
     freezing: Freezing = field(default_factory=Freezing)
     sweep: Sweep = field(default_factory=Sweep)
+    frontier: FrontierView = field(default_factory=FrontierView)
+    advice: AdviceView = field(default_factory=AdviceView)
     caveats: tuple[CaveatRow, ...] = ()
     reference: str = "baseline"
     metric: str = "si_snr"
@@ -126,7 +167,9 @@ class Views:
         return self.topics[max(found, key=len)] if found else None
 
 
-def read_views(table: Any, *, arms: Collection[str], claims: Collection[str]) -> Views:
+def read_views(
+    table: Any, *, arms: Collection[str], claims: Collection[str], smallest_effects: Collection[str] = ()
+) -> Views:
     """Return the views of a claims file.
 
     Parameters
@@ -135,15 +178,18 @@ def read_views(table: Any, *, arms: Collection[str], claims: Collection[str]) ->
         Of `[views]`.
     arms, claims
         Names that the file has.
+    smallest_effects
+        Metrics for which it states a smallest effect.
 
     Raises
     ------
     ClaimError
-        If a key is unknown, a value is not of its type, a number is out of range, or a view names an arm, claim or
-        metric that does not exist.
+        If a key is unknown, a value is not of its type, a number is out of range, a view names an arm, claim or metric
+        that does not exist, or the advice a metric without a smallest effect.
     """
     views = read(Views, table, where="[views]", error=ClaimError)
     shown = {"reference": [views.reference], "sounds.arms": views.sounds.arms, "maps.arms": views.maps.arms.values()}
+    shown |= {"advice.candidates": views.advice.candidates, "frontier.arms": views.frontier.arms}
     for index, row in enumerate(views.caveats):
         shown |= {f"caveats[{index}].{name}": getattr(row, name) for name in ("arms", "rivals")}
         _check(row.claims, f"caveats[{index}].claims", "claim", claims)
@@ -152,6 +198,11 @@ def read_views(table: Any, *, arms: Collection[str], claims: Collection[str]) ->
     _check(views.notes, "notes", "topic", views.topics)
     _check_metrics(views)
     _check_counts(views)
+    for name in views.advice.metrics:
+        if name.split("/")[0] not in smallest_effects:
+            raise ClaimError(
+                f"[views]: advice.metrics: no smallest effect of {name}: add it to [settings.smallest_effects]"
+            )
     return views
 
 
@@ -162,7 +213,15 @@ def _check(names: Iterable[str], place: str, what: str, known: Collection[str]) 
 
 
 def _check_metrics(views: Views) -> None:
-    for place, names in (("metric", (views.metric,)), ("sweep.metrics", views.sweep.metrics)):
+    advice = views.advice
+    named = {
+        "metric": (views.metric,),
+        "sweep.metrics": views.sweep.metrics,
+        "frontier.metrics": views.frontier.metrics,
+        "advice.metrics": advice.metrics,
+        "advice.fidelity": (advice.fidelity,) if advice.levels else (),
+    }
+    for place, names in named.items():
         for name in names:
             try:
                 column(name)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import re
+from pathlib import Path
 
 import torch
 from tqdm import tqdm
@@ -13,7 +15,7 @@ from sam_lsac.errors import InputError
 from sam_lsac.files import CHANNELS, FileSeparation, check_files, separate_file
 from sam_lsac.interventions import Edit
 from sam_lsac.model import SAMAudio, load_model
-from sam_lsac.schedule import load_schedule
+from sam_lsac.schedule import load_schedule, own_names, own_path
 from sam_lsac.separate import Span
 from sam_lsac.solver import Solver, parse_solver
 from sam_lsac.suite import values
@@ -27,6 +29,8 @@ SOLVER = "euler:16"
 EMBEDDED_SECONDS = 2.0
 #: What other checkpoints separate at once, unless told otherwise.
 WINDOW_SECONDS = 30.0
+#: What --schedule looks up in the checkpoint's folder; anything else is a file.
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*", re.ASCII)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -68,8 +72,9 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--schedule",
         type=reader(values.path, "--schedule"),
-        metavar="FILE",
-        help="of `tune`, in place of --solver and --lsac",
+        metavar="FILE|NAME",
+        help="of `tune`, in place of --solver and --lsac; a plain word, such as recommended, is first looked for "
+        "among the checkpoint's own schedules",
     )
     parser.add_argument("--lsac", choices=tuple(LEVELS), help="cache the attention of layers that settle early")
     parser.add_argument(
@@ -107,7 +112,7 @@ def _run(options: argparse.Namespace) -> int:
     if options.compile:
         model.compile_layers()
     if options.schedule is not None:
-        solver = load_schedule(options.schedule, model=model).solver
+        solver = load_schedule(_schedule_file(options.schedule, model), model=model).solver
     edits = _edits(options, model, solver)
     window_s = options.window or (EMBEDDED_SECONDS if model.name == "embedded" else WINDOW_SECONDS)
     with tqdm(unit="step", leave=False, disable=None) as bar:
@@ -129,6 +134,23 @@ def _run(options: argparse.Namespace) -> int:
         )
     _print(found)
     return 0
+
+
+def _schedule_file(given: Path, model: SAMAudio) -> Path:
+    """Return the file that is meant: the one that was given, or for a plain word the checkpoint's own of that name."""
+    if _NAME.fullmatch(str(given)) is None:
+        return given
+    own = own_path(str(given), model)
+    if own is not None and own.is_file():
+        return own
+    if given.is_file():
+        return given
+    known = f"it has {', '.join(own_names(model))}" if own_names(model) else "it has none"
+    where = "--out FILE" if own is None else f"--out {own}"
+    raise InputError(
+        f"--schedule {given}: {model.name} has no schedule of this name ({known}); fit one with `python -m sam_lsac "
+        f"tune --model ... {where}`, or give a file."
+    )
 
 
 def _edits(options: argparse.Namespace, model: SAMAudio, solver: Solver) -> list[Edit]:

@@ -9,12 +9,14 @@ show the same: what was judged first, then by name the claims that the run was n
 module         subject
 =============  =========================================================================================
 model          the report's data; `tables`, `caveats` and `costs` compute its parts
+advice         what to ship: the cheapest setting that holds; `settings` are what can be, `shipping` says it in words
+frontier       what settings save against what they change
 variance       where a metric's variance lies: mixtures, noise seeds, the rest
 environment    where and from what it was made
 evidence       what stands behind a verdict besides its estimates: groups, rare failures, counts
 extras         sounds, curves and matrices, which no ledger holds
 terminal       text of 80 columns or more, with or without colour
-html           the page; `plots` and `figures` draw, templates/ holds its words and its style
+html           the page; `plots`, `frontier_plot` and `figures` draw, templates/ holds its words and its style
 markdown       the same in short, and in shorter for a job's page
 legible        text from outside, made harmless for all of these
 json           JSON of a stated schema version, read back strictly; properties of a JUnit case

@@ -16,7 +16,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["INKS", "MARKERS", "caption", "inks_of", "to_svg"]
+__all__ = ["INKS", "MARKERS", "inks_of", "signs_of", "to_svg"]
 
 INKS: Mapping[str, str] = MappingProxyType(
     {
@@ -27,6 +27,11 @@ INKS: Mapping[str, str] = MappingProxyType(
         "first": "#050505",
         "second": "#060606",
         "third": "#070707",
+        "fourth": "#080808",
+        "fifth": "#090909",
+        "sixth": "#0a0a0a",
+        "seventh": "#0b0b0b",
+        "eighth": "#0c0c0c",
     }
 )
 """Colours by the name of their CSS variable, `--NAME`."""
@@ -36,6 +41,9 @@ MARKERS: Mapping[str, tuple[str, str]] = MappingProxyType(
     {"first": ("o", "●"), "second": ("s", "■"), "third": ("^", "▲"), "muted": ("d", "◆")}
 )
 """The marker of each of these inks, in matplotlib's word and as a character."""
+
+SIGNS = (*SERIES, "fourth", "fifth", "sixth", "seventh", "eighth")  # inks of a figure with many families
+SHAPES = (("o", "●"), ("s", "■"), ("^", "▲"), ("D", "◆"), ("v", "▼"), ("P", "✚"), ("X", "✖"), ("*", "★"))
 
 SIZE = (3.6, 2.7)  # inches; a page shows it about 1.3 times as large
 RC: Mapping[Any, Any] = MappingProxyType(
@@ -87,6 +95,14 @@ def inks_of(names: Iterable[str]) -> dict[str, str]:
     """Return an ink for each name, in their order; "muted" for all beyond the third."""
     different = list(dict.fromkeys(names))
     return dict(itertools.zip_longest(different, SERIES[: len(different)], fillvalue="muted"))
+
+
+def signs_of(names: Iterable[str]) -> dict[str, tuple[str, str, str]]:
+    """Return an ink, a marker and its character for each name, in their order; of 64 names no two have the same two."""
+    count, found = len(SIGNS), {}
+    for place, name in enumerate(dict.fromkeys(names)):
+        found[name] = (SIGNS[place % count], *SHAPES[(place + place // count) % len(SHAPES)])
+    return found
 
 
 def family_of(arm: str) -> str:

@@ -28,8 +28,18 @@ from sam_lsac.report import plots
 from sam_lsac.report.evidence import counts, details, groups, harm
 from sam_lsac.report.extras import Player
 from sam_lsac.report.figures import MARKERS, family_of, inks_of
+from sam_lsac.report.frontier_plot import frontier_panel, frontier_signs
 from sam_lsac.report.legible import legible
 from sam_lsac.report.model import ClaimRow, Report
+from sam_lsac.report.shipping import (
+    COLUMNS,
+    HEADING,
+    advice_note,
+    caching_text,
+    fidelity_text,
+    level_text,
+    setting_cells,
+)
 from sam_lsac.report.terminal import arms_note, bounds_text, outside_lines
 from sam_lsac.report.variance import variance_name, variance_note
 
@@ -39,7 +49,9 @@ FOLDER = resources.files("sam_lsac.report") / "templates"
 AXES = ("layer_steps_saved", "flops_saved")
 SECTIONS = {
     "verdicts": "Verdicts",
+    "advice": HEADING,
     "caveats": "To keep in mind",
+    "frontier": "The frontier",
     "arms": "What arms save and lose",
     "tables": "Tables",
     "convergence": "Convergence",
@@ -85,6 +97,8 @@ def to_html(report: Report) -> str:
     environment.globals |= {"MARKS": MARKS, "NOTHING": NOTHING, "AXES": AXIS_NAMES, "estimate": estimate}
     environment.globals |= {"counts": counts, "details": details, "harm": harm}
     environment.globals |= {"variance_name": variance_name, "variance_note": variance_note}
+    environment.globals |= {"fidelity_text": fidelity_text, "caching_text": caching_text, "level_text": level_text}
+    environment.globals |= {"setting_cells": setting_cells, "SETTING": COLUMNS}
     figures = _figures(report)
     sections = _sections(report, figures)
     return environment.get_template("report.html").render(
@@ -93,9 +107,11 @@ def to_html(report: Report) -> str:
         figures=figures,
         sections=[name for name, shown in sections.items() if shown],
         titles=SECTIONS,
-        empty=[SECTIONS[name] for name, shown in sections.items() if not shown],
+        empty=[SECTIONS[name] for name, shown in sections.items() if not shown and name != "advice"],
         outside=outside_lines(report),
         arms_note=arms_note(report),
+        advice_note=advice_note(report.advice, reference=report.reference) if report.advice else "",
+        frontier_legend=frontier_signs(report.tables.frontier),
         bounds=bounds_text(report),
         legend=_legend(report),
         shades=inks_of(report.extras.classes),
@@ -111,7 +127,9 @@ def _sections(report: Report, figures: Mapping[str, Sequence[Markup]]) -> dict[s
     tables, extras = report.tables, report.extras
     return {
         "verdicts": True,
+        "advice": report.advice is not None,
         "caveats": bool(report.caveats),
+        "frontier": bool(figures["frontier"]),
         "arms": bool(tables.arms),
         "tables": bool(_tables(report)),
         "convergence": bool(figures["freezing"] or figures["entropy"]),
@@ -139,6 +157,7 @@ def _figures(report: Report) -> dict[str, list[Markup]]:
     }
     findings = [finding for row in report.claims for finding in row.verdict.findings]
     drawn["effects"] = [plots.effects(arms, findings, tier=tier, metric=metric) for tier in tiers]
+    drawn["frontier"] = _frontier(report)
     drawn["freezing"] = [
         plots.points(
             tables.freezing, tier=tier, name="freezing", classes=extras.classes,
@@ -158,6 +177,13 @@ def _figures(report: Report) -> dict[str, list[Markup]]:
         for series in dict.fromkeys(point.series for point in tables.gate)
     ]
     return {name: [Markup(svg) for svg in svgs] for name, svgs in drawn.items()}  # noqa: S704 - escaped by matplotlib
+
+
+def _frontier(report: Report) -> list[str]:
+    """Return a panel for each column and tier of the frontier that has points."""
+    points = report.tables.frontier
+    panels = dict.fromkeys((one.metric, one.tier) for one in points)
+    return [frontier_panel(points, tier=tier, metric=metric) for metric, tier in panels]
 
 
 def _tables(report: Report) -> list[tuple[ClaimRow, dict[str, dict[str, list[Finding]]]]]:

@@ -9,6 +9,10 @@ from sam_lsac.report.compare import HEADINGS, NO_CHANGE, Comparison
 from sam_lsac.report.evidence import counts, details
 from sam_lsac.report.legible import legible
 from sam_lsac.report.model import ClaimRow, Report
+from sam_lsac.report.shipping import (
+    COLUMNS as SETTING,
+)
+from sam_lsac.report.shipping import HEADING, advice_note, caching_text, fidelity_text, level_text, setting_cells
 from sam_lsac.report.tables import TierCell
 from sam_lsac.report.terminal import INTERVALS, arms_note, bounds_text, outside_lines, summary_line
 from sam_lsac.report.variance import variance_name, variance_note
@@ -40,6 +44,7 @@ def to_markdown(report: Report) -> str:
         ]
         parts += ["## Why", "\n".join(reasons)]
     parts += _outside(report)
+    parts += _advice(report)
     if report.tables.arms:
         parts += ["## Arms", _cell(arms_note(report)), _arms(report)]
     if report.tables.variances:
@@ -67,6 +72,7 @@ def summary(report: Report, comparison: Comparison | None = None) -> str:
     if report.judged:
         parts.append(_table(SHORT, ([row.id, row.quote, _lines(row.ours), _chip(row)] for row in report.judged)))
     parts += _outside(report)
+    parts += _advice(report)
     return "\n\n".join(parts) + "\n"
 
 
@@ -86,6 +92,26 @@ def _changes(comparison: Comparison) -> list[str]:
 def _outside(report: Report) -> list[str]:
     lines = outside_lines(report)
     return ["\n".join(f"- {_cell(line)}" for line in lines)] if lines else []
+
+
+def _advice(report: Report) -> list[str]:
+    """Return what to ship: a table, then for each level its fidelity, its code, caching and why none is cheaper."""
+    advice = report.advice
+    if advice is None:
+        return []
+    parts = [f"## {HEADING}", _cell(advice_note(advice, reference=report.reference))]
+    if advice.levels:
+        rows = ([level_text(advice, level), *setting_cells(level.setting)] for level in advice.levels)
+        parts.append(_table(SETTING, rows))
+    for level in advice.levels:
+        lines = [f"- **{_cell(level_text(advice, level))}**"]
+        if level.setting is not None:
+            lines.append(f"  - `{level.setting.code.replace('`', '')}`")
+            lines += [f"  - {_cell(fidelity_text(advice, cell))}" for cell in level.setting.tiers]
+            lines.append(f"  - {_cell(caching_text(level))}")
+        lines += [f"  - not {_cell(one)}" for one in level.cheaper]
+        parts.append("\n".join(lines))
+    return parts
 
 
 def _claim(row: ClaimRow) -> list[str]:

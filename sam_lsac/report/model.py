@@ -7,6 +7,7 @@ from typing import Any, ClassVar, get_args
 from sam_lsac.claims import Arm, Book, Claim, Context, Ledger, Status, Verdict, headline
 from sam_lsac.errors import InputError
 from sam_lsac.records import STRICT
+from sam_lsac.report.advice import Advice, advise
 from sam_lsac.report.caveats import Caveat, caveats
 from sam_lsac.report.costs import cost_of
 from sam_lsac.report.environment import Environment
@@ -65,6 +66,8 @@ class Contents:
         All claims of the book, in its order.
     tables
         Of the ledger.
+    advice
+        What to ship; None where the book's views ask for no advice.
     caveats
         What is true of the method whatever the verdicts are.
     notes
@@ -85,6 +88,7 @@ class Contents:
 
     environment: Environment
     claims: tuple[ClaimRow, ...]
+    advice: Advice | None
     tables: Tables
     caveats: tuple[Caveat, ...]
     notes: Mapping[str, str]
@@ -176,6 +180,7 @@ def build_report(
     return Report(
         environment=environment,
         claims=tuple(_row(claim, judged.get(claim.id), ledger, book=book, context=context) for claim in book.claims),
+        advice=advise(book, ledger, context),
         tables=tables,
         notes={views.topics[prefix]: note for prefix, note in views.notes.items()},
         caveats=caveats(book, judged, context, arms=tables.arms, extras=known),

@@ -8,6 +8,7 @@ import numpy as np
 
 from sam_lsac.claims import Arm, Book, Claim, Context, Ledger
 from sam_lsac.records import STRICT, Extended
+from sam_lsac.report.frontier import FrontierPoint, frontier
 from sam_lsac.report.variance import VarianceRow, variance_rows
 from sam_lsac.runs.arms import schedule_of
 from sam_lsac.solver import parse_solver
@@ -111,6 +112,7 @@ class Tables:
     gate: tuple[Point, ...] = ()
     block_ratios: tuple[BlockRatioRow, ...] = ()
     variances: tuple[VarianceRow, ...] = ()
+    frontier: tuple[FrontierPoint, ...] = ()
 
 
 def summarise(book: Book, ledger: Ledger, context: Context, *, arms: Mapping[str, Arm]) -> Tables:
@@ -125,6 +127,7 @@ def summarise(book: Book, ledger: Ledger, context: Context, *, arms: Mapping[str
         gate=tuple(_gate(arms.values(), ledger, book)),
         block_ratios=tuple(_block_ratios(book, ledger)),
         variances=tuple(variance_rows(book, ledger)),
+        frontier=tuple(frontier(book, ledger, context)),
     )
 
 
@@ -159,11 +162,12 @@ def _only_edit(arm: Arm) -> str | None:
 
 def _arm(arm: Arm, ledger: Ledger, context: Context, *, baseline: str, book: Book) -> ArmRow:
     cost = context.costs.get(arm.name)
+    solver = parse_solver(arm.solver)
     return ArmRow(
         arm=arm.name,
         baseline=baseline,
-        solver=arm.solver,
-        evaluations=parse_solver(arm.solver).nfe,
+        solver=solver.name,
+        evaluations=solver.nfe,
         layer_steps_saved=cost.layer_steps_saved if cost else None,
         flops_saved=cost.flops_saved if cost else None,
         flops_total=cost.flops_total if cost else None,

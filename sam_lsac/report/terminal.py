@@ -13,6 +13,15 @@ from sam_lsac.claims.wording import MARKS, NOTHING, effect, estimate, metric_nam
 from sam_lsac.report.evidence import counts, reach
 from sam_lsac.report.legible import legible
 from sam_lsac.report.model import ClaimRow, Report
+from sam_lsac.report.shipping import (
+    HEADING,
+    advice_note,
+    caching_text,
+    fidelity_text,
+    level_text,
+    setting_cells,
+    stated,
+)
 from sam_lsac.report.tables import ArmRow
 
 __all__ = ["arms_table", "summary_line", "terminal_text", "verdict_table"]
@@ -32,7 +41,7 @@ INTERVALS = "Intervals are of one comparison; the level of a verdict is shared b
 
 
 def terminal_text(report: Report, *, width: int = 100, colour: bool = False, reasons: bool = False) -> str:
-    """Return the whole terminal report: verdicts, arms, and one line of counts.
+    """Return the whole terminal report: verdicts, what to ship, arms, and one line of counts.
 
     Parameters
     ----------
@@ -46,6 +55,8 @@ def terminal_text(report: Report, *, width: int = 100, colour: bool = False, rea
         Whether the sentence behind each refuted or inconclusive verdict follows the table.
     """
     parts = [verdict_table(report, width=width, colour=colour, reasons=reasons)]
+    if report.advice is not None:
+        parts.append(advice_text(report, width=width))
     if report.tables.arms:
         parts.append(arms_table(report, width=width, colour=colour))
     return "\n".join([*parts, _wrapped(summary_line(report), max(width, NARROWEST)).rstrip()])
@@ -176,6 +187,30 @@ def _reason(row: ClaimRow, width: int) -> str:
 
 def _wrapped(words: str, width: int) -> str:
     return textwrap.fill(words, width, subsequent_indent="    ", break_on_hyphens=False) + "\n"
+
+
+def advice_text(report: Report, *, width: int = 100) -> str:
+    """Return what to ship, a few lines for each level of fidelity; empty where the book asks for no advice."""
+    report = legible(report)
+    advice, width = report.advice, max(width, NARROWEST)
+    if advice is None:
+        return ""
+    lines = [HEADING, *_folded(advice_note(advice, reference=report.reference), width)]
+    for level in advice.levels:
+        cells = setting_cells(level.setting)
+        lines += _folded(f"{level_text(advice, level)}: {stated(cells) if level.setting else cells[0]}.", width)
+        if level.setting is None:
+            lines += _folded(f"First {level.cheaper[0]}.", width, indent=4) if level.cheaper else []
+            continue
+        tiers = "; ".join(fidelity_text(advice, cell) for cell in level.setting.tiers)
+        lines += [*_folded(f"{tiers}.", width, indent=4), f"    {level.setting.code}"]
+        lines += _folded(caching_text(level), width, indent=4)
+    return "\n".join(lines) + "\n"
+
+
+def _folded(words: str, width: int, *, indent: int = 2) -> list[str]:
+    blank = " " * indent
+    return textwrap.wrap(words, width, initial_indent=blank, subsequent_indent=f"{blank}  ", break_on_hyphens=False)
 
 
 def arms_table(report: Report, *, width: int = 100, colour: bool = False) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sam_lsac.claims import Arm, Book, Context, Ledger, Verdict, judge, judge_case, load_claims
-from sam_lsac.claims.collect import ledger
+from sam_lsac.claims.collect import ledger, seconds
 from sam_lsac.claims.judge import not_applicable
 from sam_lsac.costs import count_flops
 from sam_lsac.errors import InputError, SamLsacError
@@ -23,6 +23,7 @@ from sam_lsac.schedule import find_schedule
 from sam_lsac.suite.beside import carried_over, paper_costs, run_costs, without_library
 from sam_lsac.suite.cases import Case, arms_by_tier, tiers_of
 from sam_lsac.suite.extras import Shown, first_of_each_tier, freezing_arms
+from sam_lsac.suite.kept import kept_bytes, schedule_files
 from sam_lsac.suite.options import Options, check_options, near
 
 __all__ = ["Evidence", "Prepared", "compute", "n_stored", "prepare"]
@@ -164,9 +165,10 @@ def prepare(options: Options, cases: Sequence[Case], *, book: Book | None = None
     book = load_claims(options.claims) if book is None else book
     model = load_model(options.model, device=options.device)
     context = _context(model)
+    files = schedule_files(book.arms, model, given=options.schedules)
     book, absent = _with_schedules(book, model, options)
     missing = {} if options.replay else without_library(book)  # stored runs are judged without it
-    context = replace(context, absent=absent | missing)
+    context = replace(context, absent=absent | missing, schedules=files)
     claims = [book[case.claim_id].on(case.tier) for case in cases]
     claims = [claim for claim in claims if not_applicable(claim, context) is None]  # the others are judged without runs
     wanted = arms_by_tier(book, claims, baseline=book.views.reference)
@@ -182,7 +184,11 @@ def prepare(options: Options, cases: Sequence[Case], *, book: Book | None = None
         model=model,
         mixtures=mixtures,
         plan=planned,
-        context=replace(context, costs=paper_costs(book, model, mixtures, arms=arms)),
+        context=replace(
+            context,
+            costs=paper_costs(book, model, mixtures, arms=arms),
+            cache_bytes=kept_bytes(book, model, arms=arms, seconds=mixtures[0].duration_s),
+        ),
         grid=grid,
         n_missing=_n_missing(options, planned),
     )
@@ -215,6 +221,7 @@ def compute(prepared: Prepared, *, step: Callable[[Progress], object]) -> Eviden
         reference = prepared.book.views.reference
         costs = run_costs(prepared.book, model, prepared.mixtures, plan=planned, store=store)
         rates = entropy_rates(store, planned, arm=reference) if reference in planned.arms else {}
+        times = seconds(store, planned)
         extras = shown.extras(store, replay=options.replay)
     claims = [] if options.replay else [prepared.book[case.claim_id] for case in prepared.cases]
     return Evidence(
@@ -225,6 +232,7 @@ def compute(prepared: Prepared, *, step: Callable[[Progress], object]) -> Eviden
             costs={**prepared.context.costs, **costs},
             leaks=carried_over(prepared.book, model, prepared.mixtures, claims=claims),
             entropy_rates=rates or None,
+            seconds=times,
         ),
         device=options.device,
         grid=prepared.grid,
