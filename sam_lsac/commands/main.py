@@ -6,14 +6,14 @@ import contextlib
 import os
 import sys
 
-from sam_lsac.commands import calibrate, report, separate, store, tune
+from sam_lsac.commands import calibrate, plan, report, separate, store, tune
 from sam_lsac.commands.arguments import MistakeError, Parser
 from sam_lsac.commands.stopping import Stopped, stoppable
 from sam_lsac.errors import SamLsacError
 
 __all__ = ["main"]
 
-COMMANDS = (separate, calibrate, tune, report, store)
+COMMANDS = (separate, calibrate, tune, plan, report, store)
 PIPE_CLOSED = 141  # 128 + SIGPIPE, as of a program that `head` has heard enough of
 
 
