@@ -1,4 +1,4 @@
-"""Command line: ``python -m sam_lsac separate | calibrate | tune | report | store``; ``--help`` says more."""
+"""Command line: ``python -m sam_lsac separate | calibrate | tune | plan | report | store``; ``--help`` says more."""
 
 import sys
 

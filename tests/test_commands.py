@@ -12,9 +12,6 @@ import soundfile
 from sam_lsac import files, windows
 from sam_lsac.__main__ import main
 from sam_lsac.caching import LSAC
-from sam_lsac.commands import calibrate as calibrating
-from sam_lsac.commands import separate as separating
-from sam_lsac.commands import tune as tuning
 from sam_lsac.costs import count_flops
 from sam_lsac.errors import CacheError
 from sam_lsac.mixtures.audio import resample
@@ -226,7 +223,7 @@ class TestErrors:
         np.testing.assert_array_equal(written(tmp_path / "out")[0][0], whole)
 
     def test_the_file_is_looked_at_before_a_model_is_loaded(self, command, tmp_path, monkeypatch):
-        monkeypatch.setattr(separating, "load_model", lambda *_, **__: pytest.fail("a model was loaded"))
+        monkeypatch.setattr("sam_lsac.model.load_model", lambda *_, **__: pytest.fail("a model was loaded"))
         (tmp_path / "bad.wav").write_bytes(b"no audio")
         for path, words in ((tmp_path / "bad.wav", "does not decode"), (tmp_path / "none.wav", "is missing")):
             code, _, err = command(path)
@@ -344,8 +341,7 @@ class TestCalibrate:
         ],
     )
     def test_where_nothing_can_be_written_nothing_is_computed(self, tmp_path, capsys, monkeypatch, command, out, match):
-        for module in (calibrating, tuning):
-            monkeypatch.setattr(module, "load_model", lambda *_, **__: pytest.fail("a model was loaded"))
+        monkeypatch.setattr("sam_lsac.model.load_model", lambda *_, **__: pytest.fail("a model was loaded"))
         (tmp_path / "file").touch()
         assert main([command, "--out", f"{tmp_path}/{out}" if not out.startswith("/") else out]) == 2
         (line,) = capsys.readouterr().err.splitlines()

@@ -5,14 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 
-from tqdm import tqdm
-
-from sam_lsac.caching import classify_layers
 from sam_lsac.commands.arguments import Commands, add_mixture_options, reader
 from sam_lsac.commands.calibration import calibration_mixtures, kept, write_result
-from sam_lsac.interventions import entropy_rates
-from sam_lsac.model import load_model
-from sam_lsac.runs import measure_entropy
 from sam_lsac.suite import values
 from sam_lsac.suite.usable import check_device, check_new_file
 
@@ -45,6 +39,13 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from sam_lsac.caching import classify_layers
+    from sam_lsac.interventions import entropy_rates
+    from sam_lsac.model import load_model
+    from sam_lsac.runs import measure_entropy
+
     check_device("--device", options.device)
     check_new_file("--out", options.out, example="layer_classes.json")
     model = load_model(options.model, device=options.device)

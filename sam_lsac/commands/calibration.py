@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sam_lsac.errors import InputError
-from sam_lsac.mixtures import Mixture, load_mixtures
-from sam_lsac.model import SAMAudio
-from sam_lsac.suite.gather import EMBEDDED_SECONDS
 from sam_lsac.whole_files import write_whole
+
+if TYPE_CHECKING:
+    from sam_lsac.mixtures import Mixture
+    from sam_lsac.model import SAMAudio
 
 __all__ = ["calibration_mixtures", "kept", "write_result"]
 
@@ -22,6 +24,9 @@ def calibration_mixtures(options: argparse.Namespace, model: SAMAudio) -> list[M
     InputError
         If there are none, or one cannot be read.
     """
+    from sam_lsac.mixtures import load_mixtures
+    from sam_lsac.suite.gather import EMBEDDED_SECONDS
+
     return load_mixtures(
         options.mixtures,
         per_tier=options.mixtures_per_tier,

@@ -6,15 +6,14 @@ import contextlib
 import os
 import sys
 
-from sam_lsac.commands import calibrate, report, separate, store, tune
+from sam_lsac.commands import calibrate, plan, report, separate, store, tune
 from sam_lsac.commands.arguments import MistakeError, Parser
 from sam_lsac.commands.stopping import Stopped, stoppable
 from sam_lsac.errors import SamLsacError
-from sam_lsac.report.legible import legible
 
 __all__ = ["main"]
 
-COMMANDS = (separate, calibrate, tune, report, store)
+COMMANDS = (separate, calibrate, tune, plan, report, store)
 PIPE_CLOSED = 141  # 128 + SIGPIPE, as of a program that `head` has heard enough of
 
 
@@ -53,5 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _end(words: str, code: int) -> int:
+    from sam_lsac.report.legible import legible  # imports what a report needs
+
     print(legible(" ".join(words.split())), file=sys.stderr)
     return code

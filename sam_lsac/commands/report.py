@@ -6,8 +6,6 @@ import argparse
 
 from sam_lsac.commands.arguments import Commands, reader
 from sam_lsac.errors import InputError
-from sam_lsac.report.compare import compare
-from sam_lsac.report.json import schema_text
 from sam_lsac.suite import values
 
 __all__ = ["NAME", "add"]
@@ -29,6 +27,9 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from sam_lsac.report.compare import compare
+    from sam_lsac.report.json import schema_text
+
     if options.schema:
         print(schema_text(), end="")
         return 0

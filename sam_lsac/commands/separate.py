@@ -5,21 +5,19 @@ from __future__ import annotations
 import argparse
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from tqdm import tqdm
-
-from sam_lsac.caching import LEVELS, LSAC, layer_classes
 from sam_lsac.commands.arguments import Commands, reader
 from sam_lsac.errors import InputError
-from sam_lsac.files import CHANNELS, FileSeparation, check_files, separate_file
-from sam_lsac.interventions import Edit
-from sam_lsac.model import SAMAudio, load_model
-from sam_lsac.schedule import load_schedule, own_names, own_path
-from sam_lsac.separate import Span
-from sam_lsac.solver import Solver, parse_solver
 from sam_lsac.suite import values
 from sam_lsac.suite.usable import check_device, check_new_folder
+
+if TYPE_CHECKING:
+    from sam_lsac.files import FileSeparation
+    from sam_lsac.interventions import Edit
+    from sam_lsac.model import SAMAudio
+    from sam_lsac.separate import Span
+    from sam_lsac.solver import Solver
 
 __all__ = ["NAME", "add"]
 
@@ -31,7 +29,10 @@ EMBEDDED_SECONDS = 2.0
 WINDOW_SECONDS = 30.0
 #: What --schedule looks up in the checkpoint's folder; anything else is a file.
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*", re.ASCII)
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = ("float32", "bfloat16", "float16")
+#: As in `sam_lsac.files` and `sam_lsac.caching`, whose imports would keep --help waiting; a test compares them.
+CHANNELS = ("each", "mix")
+LEVELS = ("safe", "balanced", "aggressive")
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -44,7 +45,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument("--model", default="embedded", help="embedded, a checkpoint folder, or a hub id")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--dtype", choices=tuple(_DTYPES), default="float32", help="of the transformer")
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the transformer")
     parser.add_argument(
         "--compile", action="store_true", help="compile the transformer's layers first; pays on many windows"
     )
@@ -76,7 +77,7 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         help="of `tune`, in place of --solver and --lsac; a plain word, such as recommended, is first looked for "
         "among the checkpoint's own schedules",
     )
-    parser.add_argument("--lsac", choices=tuple(LEVELS), help="cache the attention of layers that settle early")
+    parser.add_argument("--lsac", choices=LEVELS, help="cache the attention of layers that settle early")
     parser.add_argument(
         "--cache-mb",
         type=reader(values.number, "--cache-mb", unit="megabytes", example=500),
@@ -99,6 +100,14 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    import torch
+    from tqdm import tqdm
+
+    from sam_lsac.files import check_files, separate_file
+    from sam_lsac.model import load_model
+    from sam_lsac.schedule import load_schedule
+    from sam_lsac.solver import parse_solver
+
     if options.schedule is not None and (options.solver or options.lsac):
         raise InputError("--schedule says how to solve; leave --solver and --lsac out.")
     if options.cache_mb is not None and options.lsac is None:
@@ -108,7 +117,7 @@ def _run(options: argparse.Namespace) -> int:
     check_device("--device", options.device)
     check_new_folder("--out", options.out)
     check_files(options.file, options.out, overwrite=options.overwrite)
-    model = load_model(options.model, device=options.device, dtype=_DTYPES[options.dtype])
+    model = load_model(options.model, device=options.device, dtype=getattr(torch, options.dtype))
     if options.compile:
         model.compile_layers()
     if options.schedule is not None:
@@ -138,6 +147,8 @@ def _run(options: argparse.Namespace) -> int:
 
 def _schedule_file(given: Path, model: SAMAudio) -> Path:
     """Return the file that is meant: the one that was given, or for a plain word the checkpoint's own of that name."""
+    from sam_lsac.schedule import own_names, own_path
+
     if _NAME.fullmatch(str(given)) is None:
         return given
     own = own_path(str(given), model)
@@ -154,6 +165,8 @@ def _schedule_file(given: Path, model: SAMAudio) -> Path:
 
 
 def _edits(options: argparse.Namespace, model: SAMAudio, solver: Solver) -> list[Edit]:
+    from sam_lsac.caching import LSAC, layer_classes
+
     if not options.lsac:
         return []
     schedule = LSAC.of(layer_classes(model), level=options.lsac, n_steps=solver.n_steps)

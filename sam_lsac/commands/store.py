@@ -9,14 +9,15 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sam_lsac.commands.arguments import Commands, reader
 from sam_lsac.commands.calibration import write_result
-from sam_lsac.report.legible import legible
-from sam_lsac.runs.upkeep import Holdings, check, clean, exported
 from sam_lsac.suite import values
 from sam_lsac.suite.usable import check_new_file
+
+if TYPE_CHECKING:
+    from sam_lsac.runs.upkeep import Holdings
 
 __all__ = ["NAME", "add"]
 
@@ -41,6 +42,9 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
+    from sam_lsac.report.legible import legible
+    from sam_lsac.runs.upkeep import check
+
     found = check(options.store)
     print("\n".join(legible(line) for line in _lines(options.store, found)))
     return 0 if found.is_whole else 1
@@ -63,6 +67,8 @@ def _lines(path: Path, found: Holdings) -> Iterator[str]:
 
 
 def _clean(options: argparse.Namespace) -> int:
+    from sam_lsac.runs.upkeep import clean
+
     found = clean(options.store, damaged=options.damaged)
     print(
         f"removed {found.orphans} side files that no run named, {found.unfinished} files left half written and "
@@ -72,6 +78,8 @@ def _clean(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
+    from sam_lsac.runs.upkeep import exported
+
     if options.out is not None:
         check_new_file("--out", options.out, example="runs.jsonl")
     rows = exported(options.store)

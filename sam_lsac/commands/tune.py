@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from tqdm import tqdm
-
 from sam_lsac.commands.arguments import Commands, add_mixture_options, reader
 from sam_lsac.commands.calibration import calibration_mixtures, kept
 from sam_lsac.errors import InputError
-from sam_lsac.model import load_model
-from sam_lsac.solver import parse_solver
-from sam_lsac.solver.base import GridSolver
 from sam_lsac.suite import values
 from sam_lsac.suite.usable import check_device, check_new_file
-from sam_lsac.tune import tune
 
 __all__ = ["NAME", "add"]
 
@@ -52,6 +46,13 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from sam_lsac.model import load_model
+    from sam_lsac.solver import parse_solver
+    from sam_lsac.solver.base import GridSolver
+    from sam_lsac.tune import tune
+
     reference = parse_solver(options.reference)
     if not isinstance(reference, GridSolver):
         raise InputError(f"--reference {options.reference}: name a method on a grid, such as {SOLVER}.")

@@ -20,7 +20,7 @@ from sam_lsac.solver import Solver
 if TYPE_CHECKING:
     from torch.utils.flop_counter import FlopCounterMode
 
-__all__ = ["counted_flops"]
+__all__ = ["counted_flops", "network_inputs"]
 
 #: Modules outside the layers, by part of `FlopCount`.
 _MODULES = {
@@ -63,7 +63,7 @@ def counted_flops(
     counted = solver if solver is not None else assumed_solver(edits)
     with torch.random.fork_rng(devices=[]), torch.device(device):
         network = SAMAudio(config).eval().requires_grad_(False)
-        inputs = _inputs(config, frames(config, seconds), text_tokens)
+        inputs = network_inputs(config, frames(config, seconds), text_tokens)
     counter = FlopCounterMode(display=False, custom_mapping=_onednn_formulas())
     run = attach(network, edits, nfe=counted.nfe, evaluations_per_step=counted.evaluations_per_step)
     with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), run, counter:
@@ -82,7 +82,7 @@ def _onednn_formulas() -> dict[Any, Any]:
     return {torch.ops.mkldnn._linear_pointwise: product} if hasattr(torch.ops.mkldnn, "_linear_pointwise") else {}
 
 
-def _inputs(config: SAMAudioConfig, n_frames: int, text_tokens: int) -> dict[str, Any]:
+def network_inputs(config: SAMAudioConfig, n_frames: int, text_tokens: int) -> dict[str, Any]:
     """Conditions of one mixture with one span, as Meta's processor makes them, and a state, on the default device."""
     width = 2 * config.audio_codec.n_channels
     alignment = torch.zeros(1, n_frames, dtype=torch.long)

@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sam_lsac.claims import KINDS, Book, Claim
+if TYPE_CHECKING:
+    from sam_lsac.claims import Book, Claim
 
 __all__ = ["Case", "arms_by_tier", "cases_of", "row_of", "tiers_of"]
 
@@ -70,6 +72,8 @@ def arms_by_tier(book: Book, claims: Iterable[Claim], *, baseline: str) -> Mappi
     baseline
         The arm that every tier's report shows.
     """
+    from sam_lsac.claims import KINDS  # more than collecting needs
+
     wanted: dict[str, dict[str, None]] = {}
     for claim in claims:
         for tier in book.settings.tiers if KINDS[claim.kind].watches else ():

@@ -1,4 +1,7 @@
-"""One session of pytest that judges claims: what its hooks share, in a plain process, a controller or a worker."""
+"""One session of pytest that judges claims: what its hooks share, in a plain process, a controller or a worker.
+
+Whatever takes long to import is imported where it is used: a session that only collects needs none of it.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +11,20 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from sam_lsac.claims import Book, load_claims
 from sam_lsac.errors import SamLsacError
-from sam_lsac.report.legible import legible
-from sam_lsac.suite.cases import Case, cases_of
-from sam_lsac.suite.closing import Closing, close
-from sam_lsac.suite.gather import Evidence, Prepared, compute, n_stored, prepare
+from sam_lsac.suite.cases import Case
+from sam_lsac.suite.collected import collected_cases
 from sam_lsac.suite.options import Options, near, read_options
-from sam_lsac.suite.progress import interruptible, show_progress
-from sam_lsac.suite.workers import Handover
+
+if TYPE_CHECKING:
+    from sam_lsac.claims import Book
+    from sam_lsac.suite.closing import Closing
+    from sam_lsac.suite.gather import Evidence, Prepared
+    from sam_lsac.suite.workers import Handover
 
 __all__ = ["Suite", "selected_cases"]
 
@@ -59,6 +64,8 @@ class Suite:
     @cached_property
     def book(self) -> Book:
         """The claims file."""
+        from sam_lsac.claims import load_claims
+
         with _usage_errors():
             return load_claims(self.options.claims)
 
@@ -66,7 +73,7 @@ class Suite:
         """The cases of a test; where there are none because of a mistake, `gather` raises it, before anything runs."""
         try:
             with _usage_errors():
-                return cases_of(self.book, claim_ids)
+                return collected_cases(self.options.claims, claim_ids)
         except pytest.UsageError as error:  # raised while collecting it would be one module's error, with a traceback
             self.mistake = self.mistake or str(error)
             return ()
@@ -92,6 +99,8 @@ class Suite:
             raise pytest.UsageError(self.mistake)
         if not cases or self._evidence is not None:
             return
+        from sam_lsac.suite.gather import prepare
+
         with _usage_errors():
             self._prepared = prepared = prepare(self.options, cases, book=self.book)
         self._say(prepared.header())
@@ -111,12 +120,17 @@ class Suite:
         """Write the report, once; None where no claim was asked for or its runs are not there."""
         if self._prepared is None or self._evidence is None:
             return None
+        from sam_lsac.suite.closing import close
+
         given = os.environ.get(STEP_SUMMARY)
         report = self._evidence.report(self._prepared.cases)
         self.closing = close(report, self.options, step_summary=Path(given) if given else None)
         return self.closing
 
     def _compute(self, prepared: Prepared) -> Evidence:
+        from sam_lsac.suite.gather import compute, n_stored
+        from sam_lsac.suite.progress import interruptible, show_progress
+
         total = prepared.n_missing
         try:
             with interruptible(), self._uncaptured(), show_progress(total, sys.stdout) as step:
@@ -157,4 +171,6 @@ def _usage_errors() -> Iterator[None]:
     try:
         yield
     except SamLsacError as error:
+        from sam_lsac.report.legible import legible
+
         raise pytest.UsageError(legible(" ".join(str(error).split()))) from error

@@ -18,15 +18,15 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sam_lsac.claims import Context, load_claims
-from sam_lsac.claims.collect import ledger
 from sam_lsac.errors import StoreError
-from sam_lsac.report import Extras
-from sam_lsac.runs import Plan, open_store
 from sam_lsac.suite.cases import Case
-from sam_lsac.suite.gather import Evidence, Prepared
+
+if TYPE_CHECKING:
+    from sam_lsac.claims import Context
+    from sam_lsac.runs import Plan
+    from sam_lsac.suite.gather import Evidence, Prepared
 
 __all__ = ["Handover"]
 
@@ -88,6 +88,12 @@ class Handover:
         StoreError
             If the controller left nothing, or a run is not in the store.
         """
+        from sam_lsac.claims import load_claims
+        from sam_lsac.claims.collect import ledger
+        from sam_lsac.report import Extras
+        from sam_lsac.runs import open_store
+        from sam_lsac.suite.gather import Evidence
+
         try:
             content = (self.folder / "given.pickle").read_bytes()
         except OSError as error:
