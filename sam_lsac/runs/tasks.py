@@ -175,11 +175,10 @@ def solved_only(model: SAMAudio, task: ChunkTask, *, numbers: Iterator[int]) -> 
     )
     waves = dict(task.waves)
     compared_with = {key for spec in task.specs for _, key in spec.references}
-    kept = {
-        bare.key: {"target", *task.keep[spec.key]}
-        for one, other in zip(plain, task.chunk, strict=True)
-        for bare, spec in zip(one.specs, other.specs, strict=True)
-    }
+    kept: dict[str, set[str]] = {}
+    for one, other in zip(plain, task.chunk, strict=True):
+        for bare, spec in zip(one.specs, other.specs, strict=True):  # runs that differ in their scores alone are one
+            kept.setdefault(bare.key, {"target"}).update(task.keep[spec.key])
     solving = compute_chunk(model, plain, references=_NoScores(_no_wave), keep=lambda spec: tuple(kept[spec.key]))
     for position, results in enumerate(solving):
         specs = tuple(one.specs[position] for one in task.chunk)
