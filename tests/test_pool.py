@@ -31,7 +31,7 @@ from tests.test_failures import BURST
 
 ROOT = Path(__file__).resolve().parents[1]
 METRICS = ("si_snr", "si_snri", "stoi")
-ARMS = ("baseline", "lsac", "freeze-late", "naive", "uniform", "spans", "shuffled", "midpoint", "lsac-midpoint")
+ARMS = ("baseline", "lsac", "naive", "shuffled", "lsac-midpoint")
 #: An edit that decides by a whole batch, so that its runs are alone and need waves of chunks before them.
 ALONE = {"alone": {"edits": ({"kind": "TeaCache", "threshold": 1e6},)}}
 #: Says when and how long, and the digest that covers it.
@@ -62,15 +62,15 @@ def model(folder):
 def mixtures():
     """Of two lengths, one without spans."""
     return [
-        *tiny_runs.mixtures(3),
-        tiny_runs.mixture(3, n_samples=24 * tiny_runs.HOP),
-        tiny_runs.mixture(4, spans=()),
+        *tiny_runs.mixtures(2),
+        tiny_runs.mixture(2, n_samples=24 * tiny_runs.HOP),
+        tiny_runs.mixture(3, spans=()),
     ]
 
 
 @pytest.fixture(scope="module")
 def planned(model, mixtures):
-    return plan(tiny_runs.arms(*ARMS, **ALONE), mixtures, model, seeds=(0, 5), metrics=METRICS)
+    return plan(tiny_runs.arms(*ARMS, **ALONE), mixtures, model, seeds=(0,), metrics=METRICS)
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +91,7 @@ def pool(folder):
 def filled(path, planned, model, mixtures, executor, **options):
     """Compute a plan into a store, with waves and latents of some; what progress was told."""
     told: list[Progress] = []
-    given = {"batch_size": 2, "keep": lambda spec: spec.seed == 5, "progress": told.append} | options
+    given = {"batch_size": 2, "keep": lambda spec: spec.mixture != "clean-000", "progress": told.append} | options
     with open_store(path) as store:
         n_missing = len(store.missing(planned))
         assert execute(planned, model, mixtures, store, executor=executor, **given) == n_missing
