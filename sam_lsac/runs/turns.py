@@ -83,7 +83,7 @@ class Turn:
                         self._take()
                     else:  # all that waits needs a wave that another process is computing
                         break
-            except BaseException:
+            except Exception:
                 self._rescue()
                 raise
         self.postponed = frozenset(key for chunk in waiting for key in chunk.keys)
@@ -141,7 +141,7 @@ class Turn:
             begun.done.update(one.spec.key for one in new)
 
     def _rescue(self) -> None:
-        """Store what the executor has finished already, when the plan ends early."""
+        """Store what the executor has finished already, when an error ends the plan; an interrupt must not wait."""
         for reply in self._executor.arrived():
             if reply.number in self._under_way:
                 self._store_results(reply)
