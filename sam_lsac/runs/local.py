@@ -101,7 +101,13 @@ class ScoredElsewhere(Executor):
         self._chunk_of: dict[int, int] = {}  # chunks by the tasks of theirs that are being scored
 
     def submit(self, task: Task) -> None:
-        """Keep a chunk for `take`."""
+        """Keep a chunk for `take`.
+
+        Raises
+        ------
+        TypeError
+            If the task is no chunk.
+        """
         if not isinstance(task, ChunkTask):
             raise TypeError(f"{type(task).__name__} is no chunk, which alone is solved here")
         self._solving.append((task.number, solved_only(self._model, task, numbers=self._numbers)))

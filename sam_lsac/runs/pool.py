@@ -8,11 +8,13 @@ its pipe, which the queue is told of; and one whose driver ends sees its own pip
 from __future__ import annotations
 
 import queue
+import signal
 import subprocess
 import sys
 import threading
 from collections import Counter, deque
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -167,12 +169,10 @@ class _Worker:
         self.task: Task | None = None
         self._said = said
         self._is_over = threading.Event()
-        self.process = subprocess.Popen(  # noqa: S603  # this interpreter, with words of our own
-            [sys.executable, "-c", _START.format(path=sys.path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C is the driver's matter
-        )
+        with _deaf_to_interrupts():
+            self.process = subprocess.Popen(  # noqa: S603  # this interpreter, with words of our own
+                [sys.executable, "-c", _START.format(path=sys.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
         if self.process.stdin is None or self.process.stdout is None:
             raise TypeError("a process that was asked for pipes has them")
         self._tell, self._hear = self.process.stdin, self.process.stdout
@@ -213,6 +213,19 @@ class _Worker:
             except queue.Full:
                 continue
             return
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Let a process that is started in the block leave Ctrl-C to the driver, in whose process group it stays."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # which a new process inherits
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def write_frame(file: IO[bytes], content: bytes) -> None:
