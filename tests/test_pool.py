@@ -170,8 +170,8 @@ class TestLosses:
     ):
         killed = []
 
-        def kill(_stored):
-            if not killed:
+        def kill(stored):
+            if stored.computed and not killed:
                 killed.append(pool.pids[0])
                 os.kill(killed[0], signal.SIGKILL)
 
