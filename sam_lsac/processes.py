@@ -11,7 +11,7 @@ import platform
 import re
 from dataclasses import dataclass
 
-__all__ = ["Process"]
+__all__ = ["Process", "usable_cores"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +41,13 @@ class Process:
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host or 'this machine'}"
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # the systems that cannot say more
 
 
 def _is_alive(pid: int) -> bool:

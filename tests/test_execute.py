@@ -30,7 +30,7 @@ from tests import tiny_runs
 
 COLLECT = sys.modules["sam_lsac.claims.collect"]
 COMPUTE = sys.modules["sam_lsac.runs.compute"]
-EXECUTE = sys.modules["sam_lsac.runs.execute"]
+TASKS = sys.modules["sam_lsac.runs.tasks"]
 CHUNK = sys.modules["sam_lsac.runs.chunk"]
 SHARING = {"lsac", "lsac-safe", "freeze-late", "lsac-midpoint", "freeze-late-ab2"}
 COMPARED = {"fidelity/baseline", "log_spectral_distance/baseline"}
@@ -461,7 +461,7 @@ class TestInputs:
         assert store.keys() == set()
 
     def test_code_that_changed_since_the_plan_is_refused(self, planned, model, mixtures, store, monkeypatch):
-        monkeypatch.setattr(EXECUTE, "code_version", lambda: "new")
+        monkeypatch.setattr(TASKS, "code_version", lambda: "new")
         with pytest.raises(PlanError, match=r"code.*make it anew"):
             execute(planned, model, mixtures, store)
 

@@ -143,6 +143,7 @@ def test_the_grid_is_run_where_freezing_is_judged(tmp_path, claim, with_grid) ->
         claims=HOUSE_CLAIMS,
         model=str(rig.checkpoint),
         device="cpu",
+        processes=1,
         mixtures=str(rig.mixtures),
         follow_outside=False,
         per_tier=2,

@@ -1,31 +1,29 @@
-"""Compute what a store is missing of a plan, here and now, and keep it.
+"""Compute what a store is missing of a plan, and keep it.
 
-What is computed, and how, is the matter of `sam_lsac.runs.chunk`; here are its order in time, the store, and the other
-processes that share it.
+What is computed, and how, is the matter of `sam_lsac.runs.chunk`; where, that of an executor; in which order in time,
+and how processes share a store, that of `sam_lsac.runs.turns`.
 """
 
 from __future__ import annotations
 
 import platform
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
 
 import torch
-from numpy.typing import NDArray
 
-from sam_lsac.errors import PlanError, StoreError
+from sam_lsac.errors import PlanError
 from sam_lsac.mixtures import Mixture
 from sam_lsac.model import SAMAudio
-from sam_lsac.model.digest import checkpoint_digest
-from sam_lsac.runs.chunk import Example, chunks_of, compute_chunk, examples_of
-from sam_lsac.runs.compared import References
+from sam_lsac.runs.chunk import chunks_of, examples_of
+from sam_lsac.runs.executor import Executor
+from sam_lsac.runs.local import Here
 from sam_lsac.runs.plan import Plan, RunSpec
 from sam_lsac.runs.store import RunResult, Store
-from sam_lsac.runs.versions import code_version
+from sam_lsac.runs.tasks import check_model
+from sam_lsac.runs.turns import Turn
 
 __all__ = ["Progress", "execute"]
 
@@ -60,6 +58,7 @@ def execute(
     progress: Callable[[Progress], object] | None = None,
     batch_size: int = 8,
     keep: Callable[[RunSpec], bool] | None = None,
+    executor: Executor | None = None,
 ) -> int:
     """Compute the runs of a plan that a store does not have.
 
@@ -82,6 +81,8 @@ def execute(
     keep
         For which runs the separated wave ("target", [N]) and the latents ("latents", [T, 2 C]) are stored too. The
         waves that others are compared with (``plan.waves``) always are.
+    executor
+        Where it is computed; in this process when None. It is left open, and its work is of no use after an exception.
 
     Returns
     -------
@@ -106,7 +107,7 @@ def execute(
     missing = store.missing(plan)
     if not missing:
         return 0
-    _check_model(missing, model)
+    check_model(missing, model)
     arms = _arms_of(plan)
     environment = _environment(model)
 
@@ -124,37 +125,20 @@ def execute(
             return ("target", "latents")
         return ("target",) if spec.key in plan.waves else ()
 
-    def compute_here(chunk: Sequence[Example]) -> None:
-        references = References(partial(_wave, store))
-        for results in compute_chunk(model, chunk, references=references, keep=kept):
-            keep_results(results)
-
+    here = executor or Here(model)
     left: Sequence[RunSpec] = missing
     while left:
         examples, skipped = examples_of(left, model, mixtures)
         if skipped:
             keep_results(skipped)
-        ours = {one.spec.key for one in skipped} | _take_turns(store, chunks_of(examples, batch_size), compute_here)
+        turn = Turn(store, here, keep=kept, keep_results=keep_results)
+        ours = {one.spec.key for one in skipped} | turn.compute(chunks_of(examples, batch_size))
         before, left = left, [spec for spec in store.missing(plan) if spec.key not in ours]
         theirs = {spec.key for spec in before} - ours - {spec.key for spec in left}
         report(Counter(arms[key] for key in theirs), computed=False)
-        if left:
-            store.await_others([spec.key for spec in left])
+        if waited_for := [spec.key for spec in left if spec.key not in turn.postponed]:
+            store.await_others(waited_for)
     return len(missing)
-
-
-def _take_turns(
-    store: Store, chunks: Iterable[Sequence[Example]], compute_chunk: Callable[[Sequence[Example]], None]
-) -> set[str]:
-    """Compute the batches that no other process is at work on, and return the keys of their runs."""
-    ours: set[str] = set()
-    for chunk in chunks:
-        keys = {spec.key for one in chunk for spec in one.specs}
-        with store.lease(keys) as is_ours:
-            if is_ours:
-                compute_chunk(chunk)
-                ours |= keys
-    return ours
 
 
 def _arms_of(plan: Plan) -> dict[str, str]:
@@ -164,50 +148,6 @@ def _arms_of(plan: Plan) -> dict[str, str]:
         for spec in specs:
             found.setdefault(spec.key, arm)
     return found
-
-
-def _check_model(missing: Sequence[RunSpec], model: SAMAudio) -> None:
-    """Refuse a plan that was made for something else."""
-    weight = model.proj.weight
-    here = {
-        "checkpoint": checkpoint_digest(model),
-        "dtype": str(weight.dtype).removeprefix("torch."),
-        "device": weight.device.type,
-        "code": code_version(),
-    }
-    for spec in missing:
-        for name, value in here.items():
-            if getattr(spec, name) != value:
-                raise PlanError(
-                    f"The plan was made for {name} {getattr(spec, name)!r}, and here it is {value!r}; make it anew "
-                    "with plan(...) for this model."
-                )
-
-
-def _wave(store: Store, arm: str, key: str) -> NDArray[Any] | str:
-    """The wave of a run that others are compared with, or why it has none.
-
-    It is read from the store also where it was computed a moment ago: a run that is resumed is compared with the very
-    samples that a run in one go is.
-    """
-    result = store.get({key}).get(key)
-    if result is None:
-        raise PlanError(
-            f"The run of {arm!r} that others are compared with is neither in {store.location} nor in the plan; make "
-            "the plan with plan(...), which adds it."
-        )
-    try:
-        wave = store.array(key, "target")
-    except StoreError as error:
-        raise StoreError(f"Nothing can be compared with {arm!r}, whose wave is needed: {error}") from error
-    if wave is not None:
-        return wave
-    if none := next((score.reason for score in result.scores.values() if score.reason), None):
-        return none
-    raise StoreError(
-        f"{store.location} has the run of {arm!r} without its wave: no arm named it as a reference when it was "
-        "computed; compute into a new store."
-    )
 
 
 def _environment(model: SAMAudio) -> dict[str, str]:

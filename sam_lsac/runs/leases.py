@@ -56,9 +56,10 @@ class Leases:
         self._db.executemany("INSERT INTO leases VALUES (?,?,?,?,?)", rows)
         return True
 
-    def give_back(self) -> None:
-        """End all leases of this owner."""
-        self._db.execute("DELETE FROM leases WHERE owner = ?", (self._owner,))
+    def give_back(self, runs: Collection[str]) -> None:
+        """End this owner's leases of some runs; it may hold others."""
+        mine = f"DELETE FROM leases WHERE owner = ? AND run IN {_AMONG}"  # noqa: S608  # names of our own
+        self._db.execute(mine, (self._owner, json.dumps(list(runs))))
 
     def holders(self) -> dict[str, Process]:
         """Who computes which run now; the dead are left out, and nothing is written."""

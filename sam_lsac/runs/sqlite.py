@@ -114,7 +114,7 @@ class SQLiteStore(Store):
                 yield True
         finally:
             with self._db.locked():
-                self._leases.give_back()
+                self._leases.give_back(keys)
 
     def await_others(self, keys: Collection[str]) -> None:
         """Wait until another process has stored or left at least one of the runs, with a notice."""

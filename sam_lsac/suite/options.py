@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from sam_lsac.bundled import bundled
 from sam_lsac.errors import InputError, SamLsacError
+from sam_lsac.processes import usable_cores
 from sam_lsac.suite.usable import check_device, check_new_folder, check_store
 from sam_lsac.suite.values import is_seed, path, shown, whole
 
@@ -30,6 +31,10 @@ _ROWS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "--claims": {"metavar": "FILE", "help": "claims file (default: bench/claims.toml of sam_lsac)"},
         "--model": {"default": "embedded", "help": "embedded, a checkpoint folder, or a hub id"},
         "--device": {"default": "cpu", "help": "torch device of the model (default: cpu)"},
+        "--processes": {
+            "metavar": "N",
+            "help": "processes that compute: whole runs on a CPU, scores beside a GPU (default: one a core)",
+        },
         "--mixtures": {"default": "embedded", "help": "embedded, or a folder of stems or of a known corpus"},
         "--follow-outside": {
             "action": "store_true",
@@ -73,6 +78,8 @@ class Options:
         Name, folder or hub id.
     device
         Of torch.
+    processes
+        That compute; with 1 all is done in this one.
     mixtures
         "embedded", or a folder.
     follow_outside
@@ -100,6 +107,7 @@ class Options:
     claims: Path
     model: str
     device: str
+    processes: int
     mixtures: str
     follow_outside: bool
     per_tier: int
@@ -149,6 +157,7 @@ def read_options(given: Callable[[str], Any], *, root: Path) -> Options:
         claims=Path(given("--claims")) if given("--claims") is not None else HOUSE_CLAIMS,
         model=given("--model"),
         device=given("--device"),
+        processes=usable_cores() if (n := given("--processes")) is None else whole("--processes", n, example=2),
         mixtures=given("--mixtures"),
         follow_outside=given("--follow-outside"),
         per_tier=whole("--mixtures-per-tier", given("--mixtures-per-tier"), example=24),

@@ -214,7 +214,8 @@ class Rig:
     @property
     def options(self) -> list[str]:
         """What every run of pytest on the claims needs."""
-        return ["--claims", str(self.claims), "--model", str(self.checkpoint), "--mixtures", str(self.mixtures)]
+        given = {"--claims": self.claims, "--model": self.checkpoint, "--mixtures": self.mixtures, "--processes": 1}
+        return [word for option, value in given.items() for word in (option, str(value))]
 
     def command(self, *arguments: str) -> list[str]:
         """The command line of a run of pytest on the claims; no other plugin leaves anything in the folder."""

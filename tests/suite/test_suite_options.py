@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from sam_lsac.__main__ import main
 from sam_lsac.errors import SamLsacError
+from sam_lsac.processes import usable_cores
 from sam_lsac.runs import SQLiteStore
 from sam_lsac.suite.options import HOUSE_CLAIMS, Options, add_options, check_options, read_options
 from tests.suite.conftest import Judged
@@ -70,6 +72,16 @@ def test_a_seed_that_comes_twice_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "many", "9" * 5000, "٣"])
 def test_what_is_no_number_of_mixtures_is_refused(text: str, tmp_path: Path) -> None:
     assert "--mixtures-per-tier" in refused(f"--mixtures-per-tier={text}", root=tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "1.5", "many"])
+def test_what_is_no_number_of_processes_is_refused(text: str, tmp_path: Path) -> None:
+    assert "--processes" in refused(f"--processes={text}", root=tmp_path)
+
+
+def test_there_are_as_many_processes_as_cores_unless_given(tmp_path: Path) -> None:
+    assert read(root=tmp_path).processes == usable_cores() == len(os.sched_getaffinity(0))
+    assert read("--processes", "3", root=tmp_path).processes == 3
 
 
 @pytest.mark.parametrize("name", ["", "x", "gpu0", "xla", "meta", "cuda:99", "cpu,cuda", "\n"])

@@ -10,6 +10,7 @@ import select
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -167,7 +168,7 @@ def test_a_terminal_shows_the_bar_also_when_quiet(how: list[str], tmp_path: Path
     assert "\x1b[" in shown
     assert re.search(r"━+.* 12/12 runs, [\d.]+ (runs/s|s/run), 0 s left, (lsac|baseline)", shown)
     assert shown.index("store: runs/store.sqlite, 0 of 12 runs there, 12 missing") < shown.index("━")
-    assert shown.index("first 6 of 12 runs in") < shown.index("2 passed")
+    assert shown.index("first 2 of 12 runs in") < shown.index("2 passed")
 
 
 def heed_ctrl_c() -> None:
@@ -175,11 +176,24 @@ def heed_ctrl_c() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_says_what_is_stored_and_the_same_command_goes_on(number: int, tmp_path: Path) -> None:
+def is_at_work(rig: Rig) -> bool:
+    """Whether a worker process that a command in the scratch repository started is there."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended meanwhile
+            lines.append(path.read_bytes().decode(errors="replace"))
+    return any("sam_lsac.runs.worker" in line and str(rig.folder) in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("number", "processes"), [(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGINT, 2)], ids=str
+)
+def test_an_interrupt_says_what_is_stored_and_the_same_command_goes_on(
+    number: int, processes: int, tmp_path: Path
+) -> None:
     rig = make_rig(tmp_path / "house")
     process = subprocess.Popen(
-        rig.command("-q"),
+        rig.command("-q", "--processes", str(processes)),
         cwd=rig.folder,
         env=rig.environment(SPY_WAIT_S="120"),
         stdout=subprocess.PIPE,
@@ -189,20 +203,22 @@ def test_an_interrupt_says_what_is_stored_and_the_same_command_goes_on(number: i
     )
     with process:
         try:
-            while len(rig.stored) < 6 and process.poll() is None:
+            while len(rig.stored) < 2 and process.poll() is None:
                 time.sleep(0.1)
+            assert is_at_work(rig) == (processes > 1)
             process.send_signal(number)
             out, _ = process.communicate(timeout=300)
         finally:
             process.kill()
     assert process.returncode == pytest.ExitCode.INTERRUPTED, out
-    stopped = "stopped: 6 of 18 runs are in runs/store.sqlite; the same command goes on with the other 12"
+    stopped = "stopped: 2 of 18 runs are in runs/store.sqlite; the same command goes on with the other 16"
     assert len([line for line in out.splitlines() if stopped in line]) == 1, out
     assert "Traceback" not in out
+    assert not is_at_work(rig)
     assert not rig.report.exists()
     again = rig.pytest("-q")
-    assert "6 of 18 runs there, 12 missing" in again.stdout
-    assert "computed 12 runs in" in again.stdout
+    assert "2 of 18 runs there, 16 missing" in again.stdout
+    assert "computed 16 runs in" in again.stdout
     assert len({key for _, key in rig.stored}) == len(rig.stored) == 18
 
 

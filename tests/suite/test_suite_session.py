@@ -34,10 +34,10 @@ class TestFirstJudgement:
         assert re.search(r"^model: tiny \([0-9a-f]{12}\), cpu, float32$", out, re.MULTILINE)
         assert "mixtures: 3 clean, 3 noisy; seeds: 0; cases: 8 of claims.toml" in out
         assert "store: runs/store.sqlite, 0 of 18 runs there, 18 missing" in out
-        assert out.index("store: ") < out.index("first 6 of 18 runs in") < out.index("test_house.py ")
+        assert out.index("store: ") < out.index("first 2 of 18 runs in") < out.index("test_house.py ")
 
     def test_after_the_first_batch_there_is_an_estimate(self, judged: Judged) -> None:
-        assert re.search(r"first 6 of 18 runs in \d+ s: the other 12 take about \d+ s", judged.finished.stdout)
+        assert re.search(r"first 2 of 18 runs in \d+ s: the other 16 take about \d+ s", judged.finished.stdout)
         assert re.search(r"computed 18 runs in \d+ s", judged.finished.stdout)
 
     def test_each_run_is_computed_once(self, judged: Judged) -> None:
