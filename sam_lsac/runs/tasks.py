@@ -182,9 +182,9 @@ def solved_only(model: SAMAudio, task: ChunkTask, *, numbers: Iterator[int]) -> 
     solving = compute_chunk(model, plain, references=_NoScores(_no_wave), keep=lambda spec: tuple(kept[spec.key]))
     for position, results in enumerate(solving):
         specs = tuple(one.specs[position] for one in task.chunk)
-        for spec, one in zip(specs, results, strict=True):
+        for spec, result in zip(specs, results, strict=True):
             if spec.key in compared_with:
-                waves[spec.key] = own_wave(spec.solver, one)
+                waves[spec.key] = own_wave(spec.solver, result)
         yield ScoreTask(
             number=next(numbers),
             solved=tuple(results),

@@ -246,11 +246,12 @@ def _stand_ins(
     The first few of a tier have runs of their own (curves, sounds); all others are alike.
     """
     few = max(book.views.freezing.per_tier, book.views.sounds.per_tier)
-    mixtures, times = [], {}
+    mixtures: list[Mixture] = []
+    times: dict[str, int] = {}
     for tier in tiers:
         for index in range(min(per_tier, few + 1)):
             rng = np.random.default_rng([index, len(mixtures)])
-            wave = np.round(rng.uniform(-0.5, 0.5, 64) * 2**15).astype(np.float32) / 2**15
+            wave = (np.round(rng.uniform(-0.5, 0.5, 64) * 2**15) / 2**15).astype(np.float32)
             name = f"{tier}-{index}"
             times[name] = per_tier - few if index == few else 1
             mixtures.append(
