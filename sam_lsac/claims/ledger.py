@@ -309,19 +309,31 @@ def _incomplete(
     columns: Sequence[Column], rows: Sequence[Mapping[int, Row]], seeds: Sequence[int], *, baseline: bool
 ) -> tuple[str, str]:
     """Return whether a mixture is failed, dropped or excluded, and why; two empty texts where it is complete."""
+    said = [
+        (column_, [row for row in seen.values() if row.reason]) for column_, seen in zip(columns, rows, strict=True)
+    ]
+    if reason := _nowhere([said[-1]] if baseline else said):
+        return "excluded", reason
     for (metric, arm), seen in zip(columns, rows, strict=True):
         if not seen:
             return "reasons", f"no {metric} of {arm}"
     if not seeds:
         arms = ", ".join(dict.fromkeys(arm for _, arm in columns))
         return "reasons", f"no noise seed that all of {arms} have"
-    said = [
-        (arm, [row[seed] for seed in seeds if row[seed].reason]) for (_, arm), row in zip(columns, rows, strict=True)
-    ]
-    without = [f"{row.metric} of {arm}: {row.reason}" for arm, found in said for row in found]
+    asked = [(one, [row for row in found if row.seed in seeds]) for one, found in said]
+    without = [f"{row.metric} of {arm}: {row.reason}" for (_, arm), found in asked for row in found]
     if not without:
         return "", ""
-    if all(row.failed for _, found in said for row in found):
-        return ("reasons" if baseline and said[-1][1] else "failed"), without[0]
-    absent = [any(not row.failed for row in found) for _, found in said]
-    return ("excluded" if all(absent) or (baseline and absent[-1]) else "reasons"), without[0]
+    if all(row.failed for _, found in asked for row in found) and not (baseline and asked[-1][1]):
+        return "failed", without[0]
+    return "reasons", without[0]
+
+
+def _nowhere(said: Sequence[tuple[Column, Sequence[Row]]]) -> str:
+    """Return why one of the metrics has no figure in any of these columns, though nothing failed; else empty."""
+    for metric in dict.fromkeys(name for (name, _), _ in said):
+        mine = [(arm, found) for (name, arm), found in said if name == metric]
+        if all(any(not row.failed for row in found) for _, found in mine):
+            arm, found = mine[0]
+            return f"{metric} of {arm}: {next(row.reason for row in found if not row.failed)}"
+    return ""
