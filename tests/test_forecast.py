@@ -25,7 +25,10 @@ def model():
 
 
 def planned_of(model, *names, n_mixtures=1):
-    return plan(tiny_runs.arms(*names), tiny_runs.mixtures(n_mixtures), model, seeds=(0,), metrics=("si_snr",))
+    late = {"solver": "midpoint:4", "edits": ({"kind": "FreezeSelfAttention", "layers": "fast", "step": 3},)}
+    return plan(
+        tiny_runs.arms(*names, late=late), tiny_runs.mixtures(n_mixtures), model, seeds=(0,), metrics=("si_snr",)
+    )
 
 
 @pytest.mark.parametrize(
@@ -33,7 +36,7 @@ def planned_of(model, *names, n_mixtures=1):
     [
         ("baseline",),
         ("baseline", "lsac", "freeze-late", "naive"),
-        ("lsac-midpoint", "midpoint", "baseline"),
+        ("lsac-midpoint", "late", "midpoint", "baseline"),
         tuple(tiny_runs.ARMS),
     ],
     ids=["one", "shared", "two evaluations a step", "all"],
