@@ -70,7 +70,7 @@ def mixtures():
 
 @pytest.fixture(scope="module")
 def planned(model, mixtures):
-    return plan(tiny_runs.arms(*ARMS, **ALONE), mixtures, model, seeds=(0,), metrics=METRICS)
+    return plan(tiny_runs.arms(*ARMS, "alone", **ALONE), mixtures, model, seeds=(0,), metrics=METRICS)
 
 
 @pytest.fixture(scope="module")
