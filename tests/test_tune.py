@@ -18,6 +18,7 @@ from sam_lsac.interventions import ZeroAdditive, attach
 from sam_lsac.metrics import si_snr
 from sam_lsac.model import load_model
 from sam_lsac.model.checkpoint import save_checkpoint
+from sam_lsac.model.digest import checkpoint_digest
 from sam_lsac.runs.compute import Batch
 from sam_lsac.schedule import load_schedule
 from sam_lsac.separate import decode, separate, solve_batch
@@ -269,6 +270,8 @@ class TestCommands:
         assert "no schedule of this name (it has none); fit one with `python -m sam_lsac tune" in line
         assert str(checkpoint / "schedules" / "recommended.toml") in line
         assert not (tmp_path / "out").exists()
+        digest = checkpoint_digest(load_model(checkpoint))
+        found = replace(found, provenance=replace(found.provenance, checkpoint=digest))
         (checkpoint / "schedules").mkdir()
         for name in ("recommended", "50"):
             found.save(checkpoint / "schedules" / f"{name}.toml")

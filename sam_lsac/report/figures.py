@@ -99,7 +99,8 @@ def inks_of(names: Iterable[str]) -> dict[str, str]:
 
 def signs_of(names: Iterable[str]) -> dict[str, tuple[str, str, str]]:
     """Return an ink, a marker and its character for each name, in their order; of 64 names no two have the same two."""
-    count, found = len(SIGNS), {}
+    count = len(SIGNS)
+    found: dict[str, tuple[str, str, str]] = {}
     for place, name in enumerate(dict.fromkeys(names)):
         found[name] = (SIGNS[place % count], *SHAPES[(place + place // count) % len(SHAPES)])
     return found
