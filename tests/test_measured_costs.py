@@ -6,7 +6,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sam_lsac.caching import DeepCache
 from sam_lsac.costs import arm_cost, count_flops, flops_of_hits, is_on_paper, measured_cost
-from sam_lsac.costs.counted import _inputs
+from sam_lsac.costs.counted import network_inputs
 from sam_lsac.errors import InputError
 from sam_lsac.interventions import Record, ZeroAdditive, attach
 from sam_lsac.model import SAMAudio
@@ -31,7 +31,7 @@ def executed(model, edit):
     """FLOPs of a solve that were executed, and its hits; the state moves, so that thresholds have something to see."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    inputs = _inputs(CONFIG, N_FRAMES, TOKENS)
+    inputs = network_inputs(CONFIG, N_FRAMES, TOKENS)
     generator = torch.Generator().manual_seed(0)
     start, end = (torch.randn(inputs["noisy_audio"].shape, generator=generator) for _ in range(2))
     counter = FlopCounterMode(display=False)
