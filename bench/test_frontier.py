@@ -9,4 +9,4 @@ LEAKS = tuple(f"FR{number}" for number in range(20, 28))
 @pytest.mark.claims("FR1", "FR2", "FR3", "FR4", "FR5", "FR6", "FR7", "FR8", "FR9", "FR10", "FR11", "FR12", *LEAKS)
 def test_frontier(verdict) -> None:
     """The claim holds on this checkpoint and tier; skipped where that is not decided."""
-    assert verdict.status == "supported", verdict.reason
+    assert verdict.status in ("supported", "shown"), verdict.reason

@@ -19,6 +19,7 @@ LEFT_OUT = {
     "_GateState": ({"frozen", "kw_only"}, STATE),
     "_RecordState": ({"frozen"}, STATE),
     "Clock": ({"frozen"}, STATE),
+    "PeerState": ({"frozen"}, STATE),
     "AnchorInputs": ({"kw_only"}, NAMED_BY_OTHERS),
     "AttentionInputs": ({"kw_only"}, NAMED_BY_OTHERS),
     "EPSS": ({"kw_only"}, SHORT),
