@@ -14,7 +14,7 @@ RIVALS = PAIRED | {"rivals": ["r", "s"]}
 FIELDS: dict[str, dict[str, Any]] = {
     "loss-order": {"direction": "smallest"},
     "effect-table": {},
-    "no-loss": {"margin": 0.5},
+    "no-loss": {"matched": {"a": "r"}},
     "smaller-loss": {"score": "loss", "rivals": ["r"]},
 }
 
