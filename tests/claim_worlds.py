@@ -11,6 +11,7 @@ import pytest
 
 from sam_lsac.claims import ArmCost, Claim, Context, Ledger, Row, parse_claims
 from sam_lsac.metrics import METRICS, Metric
+from sam_lsac.runs.leaks import Leak
 from sam_lsac.statistics.effect import Effect
 
 SETTINGS = {
@@ -23,10 +24,15 @@ SETTINGS = {
     "seeds": [0],
     "bootstrap_seed": 0,
     "bootstrap_resamples": 49,
-    "smallest_effects": {"si_snr": 0.1, "stoi": 0.01, "pesq": 0.05, "sar": 0.1, "rank_correlation": 0.1},
+    "smallest_effects": {
+        "si_snr": 0.1,
+        "stoi": 0.01,
+        "pesq": 0.05,
+        "sar": 0.1,
+        "rank_correlation": 0.1,
+        "fidelity": 1.0,
+    },
 }
-#: Kinds with tests of their own.
-ELSEWHERE = frozenset({"ahead", "at-least"})
 ARMS = {name: {"solver": "euler:16"} for name in ("baseline", "own-baseline", "a", "b", "r", "s", "control")}
 COMMON = {"id": "X1", "section": "4.4", "quote": "what it says", "paper": "", "applies_to": "any"}
 PAIRED = {"arms": ["a"], "metrics": ["si_snr"], "tiers": ["clean"], "family": "f"}
@@ -141,6 +147,25 @@ def solvers(a: tuple[float, float], b: tuple[float, float], *, r: tuple[float, f
     return draw
 
 
+def fidelities(**arms: tuple[float, float]) -> World:
+    """Return a world where each arm's fidelity is its (mean, sd), beside a level that all share in a mixture."""
+
+    def draw(rng: np.random.Generator, n: int) -> Columns:
+        level = rng.standard_normal(n)
+        level -= level.mean()
+        return {
+            (arm, "fidelity/baseline"): mean + 4.0 * level + sd * rng.standard_normal(n)
+            for arm, (mean, sd) in arms.items()
+        }
+
+    return draw
+
+
+def leaking(**arms: tuple[float, float]) -> Mapping[str, Mapping[str, Leak]]:
+    """Return fields of a context in which each arm carries (to the same mixture, to another) so much over."""
+    return {"leaks": {arm: Leak(repeated=repeated, carried=carried) for arm, (repeated, carried) in arms.items()}}
+
+
 def sweep(slope: float, *, arms: tuple[str, ...] = ("a", "b", "r", "s")) -> World:
     """Return a world where the second metric follows the first with `slope`, and both share each mixture's level."""
 
@@ -179,9 +204,14 @@ TWICE = {  # the second solver evaluates the network twice a step; "a" and "b" s
     arm: ArmCost(arm=arm, layer_steps_saved=share, flops_total=1e12, flops_saved=0.04, self_attention_flops_saved=0.13)
     for arm, share in {"baseline": 0.0, "own-baseline": -1.0, "a": 0.25, "b": -0.5, "r": 0.25, "s": -0.5}.items()
 }
+HALVED = {  # "a" saves half of the FLOPs, "r" as much, "s" less and "b" more
+    arm: ArmCost(arm=arm, layer_steps_saved=share, flops_total=1e12, flops_saved=share)
+    for arm, share in {"a": 0.5, "b": 0.8, "r": 0.5, "s": 0.3}.items()
+}
 SUPPORTED, REFUTED = frozenset({"supported"}), frozenset({"refuted"})
 RIVAL = {"rivals": ["r"]}
 MATCHED = RIVAL | {"matched": {"a": "r"}}
+FIDELITY = PAIRED | {"metrics": ["fidelity/baseline"]}
 TRUNCATED = (0.6, 0.3)  # a rival's loss ...
 HALF = 0.379  # ... and the sd of a signed loss whose mean magnitude is half of that rival's
 
@@ -302,4 +332,42 @@ CASES: dict[str, Case] = {
         nulls=((sweep(0.0), WRONG_SIDE),),
         weak=sweep(-0.1),
     ),
+    "ahead": Case(
+        claim=FIDELITY | {"rivals": ["r", "s"]},
+        true=fidelities(a=(50, 2), r=(40, 2), s=(45, 2)),
+        false=fidelities(a=(50, 2), r=(60, 2), s=(45, 2)),
+        nulls=(
+            (fidelities(a=(50, 6), r=(50, 6), s=(40, 6)), SUPPORTED),
+            (fidelities(a=(50, 6), r=(50, 6), s=(40, 6)), REFUTED),
+            (fidelities(a=(50, 6), r=(40, 6), s=(50, 6)), SUPPORTED),
+            (fidelities(a=(50, 2), r=(40, 2), s=(60, 2)), WRONG_SIDE),  # dearer and nearer: no contradiction
+        ),
+        weak=fidelities(a=(50, 6), r=(48, 6), s=(45, 6)),
+        context={"costs": HALVED},
+    ),
+    "ahead, with a margin": Case(
+        claim=FIDELITY | RIVAL | {"margin": 5.0},
+        true=fidelities(a=(50, 2), r=(51, 2)),
+        false=fidelities(a=(50, 2), r=(60, 2)),
+        nulls=((fidelities(a=(50, 6), r=(55, 6)), SUPPORTED), (fidelities(a=(50, 6), r=(55, 6)), REFUTED)),
+        weak=fidelities(a=(50, 6), r=(54, 6)),
+        context={"costs": HALVED},
+    ),
+    "at-least": Case(
+        claim=FIDELITY | {"bound": 50.0, "saves": 0.5},
+        true=fidelities(a=(55, 2)),
+        false=fidelities(a=(45, 2)),
+        nulls=((fidelities(a=(50, 4)), SUPPORTED), (fidelities(a=(50, 4)), REFUTED)),
+        weak=fidelities(a=(51, 4)),
+        context={"costs": HALVED},
+    ),
+}
+#: Of a kind without mixtures: what every arm carries over, and the status that follows.
+LEAKS: Mapping[str, tuple[Mapping[str, tuple[float, float]], str]] = {
+    "true": ({"a": (0.0, 0.0), "b": (0.0, 0.0)}, "supported"),
+    "false, into the same mixture": ({"a": (0.0, 0.0), "b": (0.13, 0.0)}, "refuted"),
+    "false, into another": ({"a": (0.0, 0.064), "b": (0.0, 0.0)}, "refuted"),
+    "false, by one bit": ({"a": (0.0, 0.0), "b": (0.0, 1e-12)}, "refuted"),
+    "null, none looked at": ({}, "not run"),
+    "null, one looked at": ({"a": (0.0, 0.0)}, "not run"),
 }

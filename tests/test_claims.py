@@ -17,7 +17,7 @@ from sam_lsac.claims import (
 )
 from sam_lsac.errors import ClaimError, InputError
 from sam_lsac.metrics import METRICS, Metric
-from tests.claim_worlds import quickly, register, rows_of
+from tests.claim_worlds import leaking, quickly, register, rows_of
 
 CLAIMS = Path(__file__).parents[1] / "bench" / "claims.toml"
 BOOK = load_claims(CLAIMS)
@@ -126,6 +126,53 @@ def test_where_every_run_of_a_metric_failed_nothing_is_compared():
     ledger = Ledger(tuple(rows))
     pairs = ledger.abreast("si_snr", arm="a", rival="r", tier="clean")
     assert (pairs.n, pairs.n_dropped) == (0, 3)
+
+
+def absent(arm, mixture, **fields):
+    return one(arm, mixture, math.nan, reason="the target does not speak", **fields)
+
+
+WHOLE = [one(arm, f"m{i}", float(i)) for arm in ("a", "r", "baseline") for i in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("rows", "paired", "abreast"),  # n, dropped, excluded
+    [
+        ([absent(arm, "m3") for arm in ("a", "r", "baseline")], (3, 0, 1), (3, 0, 1)),
+        ([absent("baseline", "m3")], (3, 0, 1), (3, 0, 0)),  # whatever rows there are: no arm has one
+        ([absent("baseline", "m3"), one("a", "m3", 1.0), one("r", "m3", 1.0)], (3, 0, 1), (4, 0, 0)),
+        ([absent("baseline", "m3"), failed("a", "m3"), one("r", "m3", 1.0)], (3, 0, 1), (4, 0, 0)),
+        ([one("baseline", "m3", 1.0), absent("a", "m3"), absent("r", "m3")], (3, 1, 0), (3, 0, 1)),
+        ([one("baseline", "m3", 1.0), absent("a", "m3"), one("r", "m3", 1.0)], (3, 1, 0), (3, 1, 0)),
+        ([one("baseline", "m3", 1.0), absent("a", "m3"), failed("r", "m3")], (3, 1, 0), (3, 1, 0)),
+        ([one("baseline", "m3", 1.0), absent("a", "m3")], (3, 1, 0), (3, 1, 0)),
+        ([absent("baseline", "m3", seed=1), absent("a", "m3", seed=2), absent("r", "m3")], (3, 0, 1), (3, 0, 1)),
+        # a seed that the others do not have says nothing of those that all have
+        (
+            [one(arm, "m3", 1.0) for arm in ("a", "r", "baseline")] + [absent("baseline", "m3", seed=1)],
+            (4, 0, 0),
+            (4, 0, 0),
+        ),
+        ([one(arm, "m3", 1.0) for arm in ("a", "r", "baseline")] + [absent("r", "m3", seed=1)], (4, 0, 0), (4, 0, 0)),
+    ],
+)
+def test_a_mixture_is_excluded_where_no_column_or_not_the_baseline_has_the_figure(rows, paired, abreast):
+    ledger = Ledger((*WHOLE, *rows))
+    beside = ledger.paired("si_snr", arm="a", baseline="baseline", tier="clean")
+    both = ledger.abreast("si_snr", arm="a", rival="r", tier="clean")
+    assert [(one.n, one.n_dropped, one.n_excluded) for one in (beside, both)] == [paired, abreast]
+    assert all(reason.endswith("the target does not speak") for one in (beside, both) for reason in one.excluded)
+
+
+def test_a_sweep_excludes_a_mixture_on_which_one_of_its_metrics_exists_nowhere():
+    x, y = ([(name, arm) for arm in ("a", "r")] for name in ("block_ratio/mean", "si_snr"))
+    spans = [one(arm, f"m{i}", 1.0, metric="block_ratio/mean") for arm in ("a", "r") for i in range(3)]
+    there = [one(arm, "m3", 1.0) for arm in ("a", "r")]
+    for gone, wanted in ((("a", "r"), (6, 0, 1)), (("r",), (6, 1, 0))):
+        rows = [*WHOLE, *spans, *there, *(absent(arm, "m3", metric="block_ratio/mean") for arm in gone)]
+        rows += [one(arm, "m3", 1.0, metric="block_ratio/mean") for arm in ("a", "r") if arm not in gone]
+        pairs = Ledger(tuple(rows)).points(x, y, tier="clean")
+        assert (pairs.n, pairs.n_dropped, pairs.n_excluded) == wanted
 
 
 def test_tiers_and_metrics_are_kept_apart():
@@ -291,8 +338,12 @@ def test_every_claim_of_the_file_can_be_judged(layers):
         base = rng.uniform(1, 5, size=8)
         columns = dict.fromkeys((arm, metric) for claim in BOOK.claims for _, arm, metric in claim.columns)
         rows += rows_of({column: base + rng.uniform(0, 0.5, size=8) for column in columns}, tier=tier)
+    arms = dict.fromkeys(arm for claim in BOOK.claims for arm in (*claim.arms, *claim.rivals))
+    costs = {arm: ArmCost(arm=arm, layer_steps_saved=0.5, flops_total=1e12, flops_saved=0.5) for arm in arms}
     measured = context(
         n_layers=layers,
+        costs=costs | context().costs,
+        leaks=leaking(**dict.fromkeys(arms, (0.0, 0.0)))["leaks"],
         gate=-0.1,
         flops_per_evaluation=211.5e9,
         self_attention_flops_per_evaluation=61.2e9,

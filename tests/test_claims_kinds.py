@@ -8,11 +8,21 @@ import pytest
 
 from sam_lsac.claims import KINDS, ArmCost, Ledger, Row, judge
 from sam_lsac.errors import ClaimError
-from sam_lsac.runs.leaks import Leak
 from sam_lsac.statistics import contrast_test
-from tests.claim_worlds import CASES, ELSEWHERE, PAIRED, losing, make_claim, make_context, make_ledger, quickly, rows_of
+from tests.claim_worlds import (
+    CASES,
+    LEAKS,
+    PAIRED,
+    leaking,
+    losing,
+    make_claim,
+    make_context,
+    make_ledger,
+    quickly,
+    rows_of,
+)
 
-RUNS = 100
+RUNS = 40
 DETERMINISTIC = {"saved-share", "count", "sign", "layers-settle", "state-leak", "table"}  # judged one by one below
 
 
@@ -25,14 +35,14 @@ def statuses(case, name, world, *, n, runs):
 
 
 def test_every_kind_is_calibrated():
-    assert {name.split(",")[0] for name in CASES} | DETERMINISTIC == set(KINDS) - ELSEWHERE
+    assert {name.split(",")[0] for name in CASES} | DETERMINISTIC == set(KINDS)
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_true_claim_is_supported_and_a_false_one_refuted(name):
     case = CASES[name]
-    assert statuses(case, name, case.true, n=case.n, runs=20).count("supported") >= 19
-    assert statuses(case, name, case.false, n=case.n, runs=20).count("refuted") >= 19
+    assert statuses(case, name, case.true, n=case.n, runs=8).count("supported") >= 7
+    assert statuses(case, name, case.false, n=case.n, runs=8).count("refuted") >= 7
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -46,8 +56,8 @@ def test_errors_stay_at_the_stated_rate(name):
 @pytest.mark.parametrize("name", CASES)
 def test_too_few_mixtures_are_inconclusive_not_supported(name):
     case = CASES[name]
-    said = statuses(case, name, case.weak, n=4, runs=40)
-    assert said.count("inconclusive") >= 32, said
+    said = statuses(case, name, case.weak, n=4, runs=20)
+    assert said.count("inconclusive") >= 16, said
     assert statuses(case, name, case.true, n=1, runs=1) == ["inconclusive"]
 
 
@@ -246,28 +256,23 @@ def test_a_count_holds_where_all_of_its_quantities_do():
         assert judge(claim, Ledger(()), context).status == status
 
 
-@pytest.mark.parametrize(
-    ("a", "b", "status"),
-    [
-        ((0.0, 0.0), (0.0, 0.0), "supported"),
-        ((0.0, 0.0), (1e-12, 0.0), "refuted"),
-        ((0.0, 0.0), (0.0, 1e-12), "refuted"),
-        ((0.0, 0.0), None, "not run"),
-    ],
-)
-def test_a_leak_is_any_other_bit(a, b, status):
-    known = {"a": a} | ({} if b is None else {"b": b})
-    found = {arm: Leak(repeated=repeated, carried=carried) for arm, (repeated, carried) in known.items()}
+@pytest.mark.parametrize("name", LEAKS)
+def test_a_leak_is_any_other_bit(name):
+    arms, status = LEAKS[name]
     claim = make_claim(kind="state-leak", arms=["a", "b"])
-    verdict = judge(claim, Ledger(()), make_context(leaks=found))
+    verdict = judge(claim, Ledger(()), make_context(**leaking(**arms)))
     assert verdict.status == status
-    if b is None:
-        assert "b carries state over was not looked at" in verdict.reason
+    if status == "not run":
+        missing = ", ".join(arm for arm in "ab" if arm not in arms)
+        assert f"{missing} carries state over was not looked at" in verdict.reason
     else:
-        assert [(one.arm, one.quantity) for one in verdict.findings] == [
-            (arm, quantity) for arm in "ab" for quantity in ("same mixture again", "mixture after another")
+        found = [(one.arm, one.quantity, one.estimate) for one in verdict.findings]
+        quantities = ("same mixture again", "mixture after another")
+        wanted = [(arm, q, off) for arm in "ab" for q, off in zip(quantities, arms[arm], strict=True)]
+        assert found == wanted
+        assert [one.note for one in verdict.findings] == [
+            "bit-equal" if off == 0.0 else f"off by {off:g} of the output's RMS" for *_, off in wanted
         ]
-        assert ("b, mixture after another: off by 1e-12" in verdict.reason) == (b[1] > 0)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,6 @@ from sam_lsac.errors import ClaimError, PlanError, StoreError
 from sam_lsac.metrics import UNBOUNDED_SI_SNR, fidelity
 from sam_lsac.runs import Arm, Plan, execute, open_store, plan
 from tests import tiny_runs
-from tests.suite.rig import CLAIMS
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("lsac", "naive", "baseline", "midpoint", "lsac-midpoint")
@@ -153,7 +152,7 @@ class TestPlan:
             some(model, mixtures, "baseline", "midpoint", more={"baseline": {"references": ("midpoint",)}})
 
     def test_a_claims_file_names_them(self):
-        rows = tomllib.loads(CLAIMS)
+        rows = tomllib.loads((ROOT / "bench" / "claims.toml").read_text(encoding="utf-8"))
         name = next(name for name in rows["arms"] if name != "baseline")
         rows["arms"][name]["references"] = []
         assert parse_claims(rows).arms[name].references == ()

@@ -310,7 +310,8 @@ def _incomplete(
 ) -> tuple[str, str]:
     """Return whether a mixture is failed, dropped or excluded, and why; two empty texts where it is complete."""
     said = [
-        (column_, [row for row in seen.values() if row.reason]) for column_, seen in zip(columns, rows, strict=True)
+        (column_, [row for seed, row in seen.items() if row.reason and (seed in seeds or not seeds)])
+        for column_, seen in zip(columns, rows, strict=True)
     ]
     if reason := _nowhere([said[-1]] if baseline else said):
         return "excluded", reason
@@ -320,11 +321,10 @@ def _incomplete(
     if not seeds:
         arms = ", ".join(dict.fromkeys(arm for _, arm in columns))
         return "reasons", f"no noise seed that all of {arms} have"
-    asked = [(one, [row for row in found if row.seed in seeds]) for one, found in said]
-    without = [f"{row.metric} of {arm}: {row.reason}" for (_, arm), found in asked for row in found]
+    without = [f"{row.metric} of {arm}: {row.reason}" for (_, arm), found in said for row in found]
     if not without:
         return "", ""
-    if all(row.failed for _, found in asked for row in found) and not (baseline and asked[-1][1]):
+    if all(row.failed for _, found in said for row in found) and not (baseline and said[-1][1]):
         return "failed", without[0]
     return "reasons", without[0]
 

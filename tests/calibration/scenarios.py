@@ -25,7 +25,7 @@ SIZED = {"small": 0.2, "medium": 0.5, "large": 0.8}
 BOTH, SUPPORTED, REFUTED = (frozenset(one.split()) for one in ("supported refuted", "supported", "refuted"))
 
 #: Kinds that are judged by arithmetic, which a simulation does not tell anything of.
-ARITHMETIC = frozenset({"sign", "count", "saved-share", "table"})
+ARITHMETIC = frozenset({"sign", "count", "saved-share", "table", "state-leak"})
 
 
 @dataclass(frozen=True, kw_only=True)
