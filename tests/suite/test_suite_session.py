@@ -10,7 +10,7 @@ from tests.suite.conftest import Judged
 from tests.suite.rig import CLAIMS, TESTS, cases_of, make_rig
 
 ARMS, PER_TIER, TIERS = 3, 3, 2
-STATUSES = {"MY1": "supported", "MY2": "refuted", "MY3": "supported", "MY4": "not run", "MY5": "inconclusive"}
+STATUSES = {"MY1": "supported", "MY2": "refuted", "MY3": "shown", "MY4": "not run", "MY5": "inconclusive"}
 
 
 class TestFirstJudgement:
