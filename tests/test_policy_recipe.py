@@ -31,9 +31,12 @@ def block(language):
 
 
 @pytest.fixture
-def policy(monkeypatch):
-    """The class, registered as the section says."""
+def policy(monkeypatch, tmp_path):
+    """The class, in a module of its own, registered as the section says."""
     module = types.ModuleType("hold")
+    source = tmp_path / "hold.py"
+    source.write_text(block("python"), encoding="utf-8")
+    module.__file__ = str(source)
     monkeypatch.setitem(sys.modules, "hold", module)
     exec(compile(block("python"), "CONTRIBUTING.md", "exec"), module.__dict__)  # noqa: S102  # the text under test
     (row,) = re.findall(r"`\"(\w+)\": (\w+)`", SECTION)
@@ -63,6 +66,13 @@ def test_the_claims_file_refuses_it_where_it_is_not_registered():
     data = tomllib.loads((ROOT / "bench" / "claims.toml").read_text(encoding="utf-8"))
     with pytest.raises(ClaimError, match="unknown edit 'HoldCrossAttention'"):
         parse_claims(data | {"arms": data["arms"] | {"hold-late": row}})
+
+
+def test_a_class_without_a_file_has_no_version_that_a_run_could_name(arm, policy, monkeypatch):
+    monkeypatch.delattr(sys.modules["hold"], "__file__")
+    rows = {"baseline": tiny_runs.arms()["baseline"], "hold-late": arm}
+    with pytest.raises(PlanError, match="HoldCrossAttention has no source file.*write the class into a module"):
+        plan(rows, tiny_runs.mixtures(1), tiny_runs.model(), seeds=(0,), metrics=("si_snr",))
 
 
 def test_from_the_row_to_a_stored_run_and_its_cost(arm, policy, tmp_path):

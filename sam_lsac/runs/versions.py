@@ -12,6 +12,7 @@ import sys
 from functools import lru_cache
 from pathlib import Path
 
+from sam_lsac.errors import PlanError
 from sam_lsac.interventions import Edit
 
 __all__ = ["NUMERICAL", "code_version", "edit_version"]
@@ -51,6 +52,11 @@ def edit_version(edit: Edit) -> str:
     """SHA-256 in hex over the syntax trees of an edit's own module, and of the caches' modules that it imports.
 
     So a new cache, or a changed one, leaves the stored runs of all others as they are.
+
+    Raises
+    ------
+    PlanError
+        If the edit's class has no file, as one that was typed into an interpreter.
     """
     total = hashlib.sha256()
     found: dict[str, bytes] = {}
@@ -59,7 +65,13 @@ def edit_version(edit: Edit) -> str:
         name = waiting.pop()
         if name in found:
             continue
-        found[name] = Path(str(sys.modules[name].__file__)).read_bytes()
+        file = getattr(sys.modules[name], "__file__", None)
+        if file is None:
+            raise PlanError(
+                f"{type(edit).__name__} has no source file, and a stored run names the version of its edits: write the "
+                "class into a module of its own and import it from there"
+            )
+        found[name] = Path(file).read_bytes()
         tree = ast.parse(found[name])
         imported = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
         waiting += [one for one in imported if one.startswith(f"{_CACHES}.") and one in sys.modules]
