@@ -15,6 +15,7 @@ NAMED_BY_OTHERS = "bound to the arguments of somebody else's forward"
 SHORT = "written by position, as people say it: Euler(16), Points((0, 1, 2)), Score(12.5)"
 #: What a dataclass leaves out of the house's three words, and why.
 LEFT_OUT = {
+    "_Changes": ({"frozen"}, STATE),
     "_DeepCacheState": ({"frozen", "kw_only"}, STATE),
     "_GateState": ({"frozen", "kw_only"}, STATE),
     "_RecordState": ({"frozen"}, STATE),

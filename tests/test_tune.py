@@ -161,7 +161,7 @@ class TestFile:
             ("[0.125]", "[0.125, 1.0]", "rows of 1, 2"),
             ("n_fits = 6", "n_fits = 6\nn_fist = 6", "did you mean 'n_fits'"),
             ("n_fits = 6", "", "n_fits is missing"),
-            ("[solver]", "[solver", "is no schedule"),
+            ("[solver]", "[solver", "is no TOML"),
         ],
     )
     def test_a_changed_file_is_refused_with_the_place(self, file, old, new, hint):
@@ -172,9 +172,11 @@ class TestFile:
             load_schedule(file)
 
     def test_what_is_no_file_of_text_is_refused(self, tmp_path):
-        (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
-        for path in (tmp_path, tmp_path / "missing.toml", tmp_path / "binary.toml", "a\0b"):
-            with pytest.raises(InputError, match="is no schedule"):
+        binary = tmp_path / "binary.toml"
+        binary.write_bytes(b"\xff\xfe\x00")
+        hints = {tmp_path: "cannot be read", tmp_path / "missing.toml": "is missing", binary: "not UTF-8"}
+        for path, hint in {**hints, "a\0b": "cannot be read"}.items():
+            with pytest.raises(InputError, match=f"{hint}.*; write one with .python -m sam_lsac tune"):
                 load_schedule(path)
 
     def test_a_place_where_nothing_can_be_written_is_refused(self, found, tmp_path):

@@ -76,7 +76,7 @@ class SmoothCache(Peer):
             helper.disable()
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Changes:
     """Outputs of the last evaluations, by site path, and sums of relative changes by part, evaluation and distance."""
 
