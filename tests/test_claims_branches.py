@@ -7,11 +7,14 @@ import pytest
 from scipy import stats
 
 from sam_lsac.claims import KINDS, Ledger, headline, judge
+from sam_lsac.claims.kinds._shared import judged
 from sam_lsac.metrics import METRICS, Metric
 from tests.claim_worlds import (
+    HALVED,
     PAIRED,
     TWICE,
     factors,
+    fidelities,
     losing,
     make_claim,
     make_context,
@@ -600,6 +603,30 @@ def test_headlines_are_made_of_the_names_in_the_rows():
             assert [line[:4] for line in lines[0][1:3]] == ["a d ", "r d "]
         if kind == "no-loss":
             assert lines[0][0] == "1 of 1 a without loss"
+
+
+def test_ahead_of_cheaper_rivals_alone_is_never_shown_and_says_so():
+    """A rival that saves more can contradict, by being nearer, and not support, by being farther."""
+    claim = make_claim(
+        kind="ahead", **(PAIRED | {"arms": ["s"], "rivals": ["a", "b"], "metrics": ["fidelity/baseline"]})
+    )
+    context = make_context(costs=HALVED)
+    for near, wanted in ((40, "inconclusive"), (60, "refuted")):
+        world = fidelities(s=(50, 1), a=(40, 1), b=(near, 1))
+        verdict = judge(claim, make_ledger(world(np.random.default_rng(0), 24)), context)
+        assert (verdict.status, len(judged(verdict.findings))) == (wanted, wanted == "refuted")
+        assert ("None of 2 comparisons contradicts" in verdict.reason) == (wanted == "inconclusive")
+        lines = headline(claim, verdict)
+        assert lines[0] == f"0 of {2 if wanted == 'inconclusive' else 1} comparisons ahead"
+        assert lines[1].startswith("clean nearest ")
+
+
+@pytest.mark.parametrize(("saves", "wanted"), [(0.5, "supported"), (0.51, "refuted")])
+def test_at_least_asks_for_the_share_of_flops_too(saves, wanted):
+    fields = PAIRED | {"metrics": ["fidelity/baseline"], "bound": 50.0, "saves": saves}
+    ledger = make_ledger(fidelities(a=(55, 1))(np.random.default_rng(0), 24))
+    verdict = judge(make_claim(kind="at-least", **fields), ledger, make_context(costs=HALVED))
+    assert (verdict.status, [one.status for one in verdict.findings]) == (wanted, [wanted, "supported"])
 
 
 def test_a_verdict_without_figures_has_no_headline():

@@ -400,6 +400,18 @@ def test_11_labels_pass_the_test_over_groups_of_what_they_say():
         assert (verdict.status, verdict.scope) == ("supported", UNRESTRICTED)
 
 
+@pytest.mark.parametrize(("d", "label"), [(3.0, "small"), (0.3, "large")])
+def test_11_a_label_that_is_refuted_is_asked_of_voices_at_large_on_the_side_where_d_lies(d, label):
+    pairs = turns(400, 24, 24)
+    base, values = np.arange(400.0), d + standard(np.random.default_rng(12), 400)
+    rows = [
+        replace(row, group=pairs[int(row.mixture[-3:])][0], residual_group=pairs[int(row.mixture[-3:])][1])
+        for row in make_ledger({("baseline", "si_snr"): base, ("a", "si_snr"): base - values}).rows
+    ]
+    verdict = judge(make_claim(kind="labelled-loss", label=label, **PAIRED), Ledger(tuple(rows)), make_context())
+    assert (verdict.status, verdict.scope) == ("refuted", UNRESTRICTED)
+
+
 def test_11_a_few_voices_that_carry_an_effect_are_not_enough():
     """Of 24 voices three lose four decibels: shown over mixtures, and not over voices."""
     pairs = turns(96, 24, 24)

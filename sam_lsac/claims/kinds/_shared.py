@@ -59,7 +59,7 @@ def labelled(contrast: Contrast, *, low: float, high: float, note: str = "") -> 
         status=status,
         p=p,
         p_adjusted=claim.adjusted(p, refuting=refuted),
-        groups=contrast.groups(nearer),
+        groups=contrast.groups(-nearer if refuted else nearer),  # the gate asks for what the status says
     )
     return Evidence(finding=finding, requires=requires, possible=low < effect.d < high)
 
@@ -132,6 +132,11 @@ def comparison(claim: Claim, finding: Finding) -> str:
 def summary(claim: Claim, findings: Findings, *, words: Callable[[Claim, Finding], str] = comparison) -> str:
     """Return a sentence that counts the judged comparisons and quotes the first one that decided."""
     asked = judged(findings)
+    if not asked:
+        return (
+            f"None of {len(findings)} comparisons contradicts the claim, and none could support it; "
+            f"first {words(claim, findings[0])}."
+        )
     status = combine(one.status for one in asked)
     quoted = next(words(claim, one) for one in asked if one.status == status)
     if len(asked) == 1:

@@ -40,7 +40,7 @@ def _find(claim: Claim, ledger: Ledger, context: Context) -> list[Evidence]:
 
 
 def _headline(_claim: Claim, findings: Findings) -> Lines:
-    asked = judged(findings)
+    asked = judged(findings) or findings  # where every rival is the cheaper one, none is asked
     lines = [f"{count(asked, 'supported')} of {len(asked)} comparisons ahead"]
     for tier in dict.fromkeys(one.tier for one in asked):
         nearest = min((one for one in asked if one.tier == tier), key=lambda one: one.ci_low or 0.0)
