@@ -71,7 +71,7 @@ def test_the_claims_file_refuses_it_where_it_is_not_registered():
 def test_a_class_without_a_file_has_no_version_that_a_run_could_name(arm, policy, monkeypatch):
     monkeypatch.delattr(sys.modules["hold"], "__file__")
     rows = {"baseline": tiny_runs.arms()["baseline"], "hold-late": arm}
-    with pytest.raises(PlanError, match="HoldCrossAttention has no source file.*write the class into a module"):
+    with pytest.raises(PlanError, match=r"HoldCrossAttention has no source file.*write the class into a module"):
         plan(rows, tiny_runs.mixtures(1), tiny_runs.model(), seeds=(0,), metrics=("si_snr",))
 
 
