@@ -113,7 +113,7 @@ def test_a_reference_that_failed_is_the_reason_and_no_failure_of_the_arm(model, 
     def broken(batch, spec, **options):
         return COMPUTE._failed(batch.only(0), "made so") if not spec.references else each(batch, spec, **options)
 
-    monkeypatch.setattr(sys.modules["sam_lsac.runs.execute"], "compute_each", broken)
+    monkeypatch.setattr(sys.modules["sam_lsac.runs.chunk"], "compute_each", broken)
     execute(planned, model, mixtures, store, batch_size=1)
     rows = [row for row in ledger(store, planned).rows if row.arm == "naive"]
     compared = [row for row in rows if "/" in row.metric]

@@ -11,7 +11,7 @@ import torch
 from sam_lsac.errors import EditError, InputError, SamLsacError
 from sam_lsac.interventions import ZeroAdditive, attach
 from sam_lsac.mixtures import Mixture
-from sam_lsac.separate import draw_noise, separate
+from sam_lsac.separate import draw_noise, request_digest, separate
 from sam_lsac.solver import AB2, Euler
 from sam_lsac.windows import separate_windows, windows_of
 from tests import tiny_runs
@@ -28,7 +28,7 @@ def model():
 def noise(model):
     with torch.inference_mode():
         shape = model.conditions(torch.from_numpy(WAVE).float()[None], ["dog"]).audio_features.shape[1:]
-    return draw_noise(tuple(shape), 0)
+    return draw_noise(tuple(shape), 0, mixture=request_digest(WAVE, sample_rate=tiny_runs.RATE, prompt="dog"))
 
 
 def target(model, **given):
