@@ -68,8 +68,13 @@ def page(report):
 
 
 @pytest.fixture(scope="module")
-def bare_page():
-    return to_html(simulated_report(bare=True))
+def bare():
+    return simulated_report(bare=True)
+
+
+@pytest.fixture(scope="module")
+def bare_page(bare):
+    return to_html(bare)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +107,7 @@ def test_every_claim_shows_quote_figures_and_its_own_verdict(page, report):
         for part in (row.quote, row.paper, *row.ours, *row.cost, row.verdict.reason):
             assert words(part) in text, (row.id, part)
         head = text.split(words(row.verdict.reason))[0]
-        statuses = [status for status in get_args(Status) if f" {status}" in head]
+        statuses = [status for status in get_args(Status) if f"{MARKS[status]} {status}" in head]
         assert statuses == [row.verdict.status], row.id
         assert all(f"{MARKS[status]} {tier}" in head for tier, status in row.verdict.tiers.items())
 
@@ -172,13 +177,14 @@ def test_sounds_are_16_bit_flac_of_the_given_waves(page, report):
     assert np.abs(wave - report.extras.players[0].tracks["target"]).max() < 2**-15
 
 
-def test_without_runs_claims_are_there_and_nothing_is_drawn(bare_page):
+def test_without_runs_claims_are_there_and_nothing_is_drawn(bare, bare_page):
     seen = Page(bare_page)
     assert words(seen.texts["empty"]).startswith(
         "Nothing to show here for: The frontier, What arms save and lose, Tables, "
     )
     assert not [tag for tag, _ in seen.tags if tag in ("svg", "audio")]
-    assert words(seen.texts["verdicts"]).count(f"{MARKS['not run']} not run") == 25
+    assert words(seen.texts["verdicts"]).count(f"{MARKS['not run']} not run") == len(bare.claims) > 0
+    assert {row.verdict.status for row in bare.claims} == {"not run"}
 
 
 def test_text_from_outside_is_escaped(light):
