@@ -27,8 +27,8 @@ from sam_lsac.runs import SQLiteStore
 from sam_lsac.runs.side_files import SideFiles
 from sam_lsac.runs.upkeep import check
 from sam_lsac.schedule import load_schedule
-from sam_lsac.tune import tune
 from sam_lsac.solver import parse_solver
+from sam_lsac.tune import tune
 from tests import tiny_runs
 from tests.reliability.damage import damaged, damaged_json, damaged_lines
 from tests.report_sample import simulated_report
