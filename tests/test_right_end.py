@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -76,15 +77,18 @@ def test_of_a_run(ramp: SAMAudio, tmp_path: Path) -> None:
 
 @pytest.fixture
 def scored(monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:
-    """Every estimate whose SI-SNR is taken."""
+    """Every estimate whose SI-SNR, or whose fidelity, is taken."""
     estimates: list[np.ndarray] = []
-    original = metrics.si_snr
 
-    def spy(estimate: np.ndarray, reference: np.ndarray) -> metrics.Score:
-        estimates.append(np.asarray(estimate))
-        return original(estimate, reference)
+    def watched(original: Callable[..., metrics.Score]) -> Callable[..., metrics.Score]:
+        def spy(estimate: np.ndarray, reference: np.ndarray) -> metrics.Score:
+            estimates.append(np.asarray(estimate))
+            return original(estimate, reference)
 
-    monkeypatch.setattr(metrics, "si_snr", spy)
+        return spy
+
+    monkeypatch.setattr("sam_lsac.metrics.registry.si_snr", watched(metrics.si_snr))
+    monkeypatch.setattr(metrics, "fidelity", watched(metrics.fidelity))
     return estimates
 
 
