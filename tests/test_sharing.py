@@ -54,7 +54,7 @@ def compute(folder, name, wait_s):
                 batch_size=2,
                 progress=lambda one: seen.append((one.runs, one.computed)),
             )
-        write(seen=[(one.runs, one.computed) for one in seen])
+        write(seen=seen)
 
 
 def finish(process):

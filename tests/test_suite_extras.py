@@ -148,6 +148,7 @@ def test_the_grid_is_run_where_freezing_is_judged(tmp_path, claim, with_grid) ->
         follow_outside=False,
         per_tier=2,
         seeds=(0,),
+        schedules={},
         store=tmp_path / "runs.sqlite",
         replay=False,
         report=tmp_path / "report",
