@@ -25,7 +25,7 @@ from sam_lsac.report.markdown import summary
 from sam_lsac.report.settings import code_of, shippable
 from sam_lsac.report.shipping import HEADING, caching_text
 from sam_lsac.runs import Arm, Plan, RunResult, open_store, resolve_arm
-from sam_lsac.runs.arms import schedule_of
+from sam_lsac.runs.arms import describe_edit, schedule_of
 from sam_lsac.solver import parse_solver
 from sam_lsac.statistics import contrast_test
 from sam_lsac.suite.kept import kept_bytes, schedule_files
@@ -307,7 +307,7 @@ def test_the_line_of_code_makes_the_arm_of_the_book(model):
         wanted = resolve_arm(arm, model)
         solver = made["solver"]
         assert (parse_solver(solver) if isinstance(solver, str) else solver) == wanted.solver, name
-        assert tuple(made.get("edits", ())) == wanted.edits, name
+        assert list(map(describe_edit, made.get("edits", ()))) == list(map(describe_edit, wanted.edits)), name
 
 
 # ---------------------------------------------------------------------------------------------------------------- forms
