@@ -40,7 +40,7 @@ def blocks(section, language):
 
 METRIC, METRIC_ROWS = blocks("Add a metric", "python")
 (METRIC_ROW,) = re.findall(r"^    Metric\(\n.*^    \),\n", METRIC_ROWS, flags=re.DOTALL | re.MULTILINE)
-(METRIC_CLAIM,) = blocks("Add a metric", "toml")
+METRIC_FLOOR, METRIC_CLAIM = blocks("Add a metric", "toml")
 KIND, WORLDS = blocks("Add a kind of claim", "python")
 (KIND_CLAIM,) = blocks("Add a kind of claim", "toml")
 (POLICY,) = blocks("Add a caching policy", "python")
@@ -55,7 +55,8 @@ def everywhere(monkeypatch, name, new):
 
 def parsed(rows, **more):
     """A book of these claims, with the settings and arms of the house's; few bootstrap draws."""
-    settings = BENCH["settings"] | {"bootstrap_resamples": 49}
+    floors = BENCH["settings"]["smallest_effects"] | tomllib.loads(METRIC_FLOOR)["settings"]["smallest_effects"]
+    settings = BENCH["settings"] | {"bootstrap_resamples": 49, "smallest_effects": floors}
     return parse_claims({"settings": settings, "arms": BENCH["arms"], "claims": tomllib.loads(rows)["claims"]} | more)
 
 
@@ -147,7 +148,10 @@ class TestMetric:
         scores = {arm: np.array([row.value for row in rows if row.arm == arm]) for arm in arms}
         assert {row.metric for row in rows} == {"lsd"}
         assert all(np.isfinite(one).all() for one in scores.values())
-        for finding in judge(claim.on("clean"), ledger, make_context()).findings:
+        verdict = judge(claim, ledger, make_context(), tiers=["clean"])
+        losses = [one for one in verdict.findings if one.quantity == "loss"]
+        assert {one.arm for one in losses} == {"lsac-safe", "naive-10"}
+        for finding in losses:
             worse = float((scores[finding.arm] - scores["baseline"]).mean())
             assert worse != 0.0
             assert finding.estimate == pytest.approx(worse)  # more distance than the baseline's is a loss
@@ -200,7 +204,9 @@ class TestKind:
 
     def test_it_has_the_fields_that_it_names_and_no_others(self, kind):
         (claim,) = parsed(KIND_CLAIM).claims
-        assert claim.family_size == 2  # one arm, one metric, two tiers
+        assert claim.n_contradictions == 2  # one arm, one metric, two tiers
+        with pytest.raises(ClaimError, match="no smallest effect of si_snr"):
+            parsed(KIND_CLAIM, settings=BENCH["settings"] | {"smallest_effects": {"sar": 0.1}})
         with pytest.raises(ClaimError, match="rivals is missing"):
             parsed(KIND_CLAIM.replace('rivals = ["naive-10"]\n', ""))
         with pytest.raises(ClaimError, match="unknown key 'margin'"):
@@ -237,20 +243,33 @@ class TestKind:
         assert verdict.status == status
         assert {one.status for one in verdict.findings} == {status}
         first = ledger.paired("si_snr", arm="lsac-safe", baseline="naive-10", tier="clean")
-        better = int((first.first > first.second).sum())
+        better = int((first.first - first.second >= book["MJ1"].smallest("si_snr")).sum())  # nearer ones are ties
         assert headline(book["MJ1"], verdict)[0] == f"clean lsac-safe better in {better} of 24 mixtures"
         assert f"better in {better} of 24" in " ".join(verdict_table(report, width=140).split())
 
-    def test_the_p_value_is_that_of_a_sign_test(self, kind):
-        """Of 24 mixtures 20 are better: the chance of a coin to be as far from 12, written out, for two tests."""
+    @pytest.mark.parametrize(("way", "status"), [(1, "supported"), (-1, "refuted")])
+    def test_the_p_value_is_that_of_a_sign_test(self, kind, way, status):
+        """Of 24 mixtures 20 differ one way: the chance of a coin, written out; there are two contradictions."""
         (claim,) = parsed(KIND_CLAIM).claims
-        signs = np.where(np.arange(24) < 20, 1.0, -1.0)
-        columns = {("baseline", "si_snr"): 0 * signs, ("lsac-safe", "si_snr"): signs, ("naive-10", "si_snr"): 0 * signs}
+        naive = np.full(24, 9.0)
+        safe = naive + way * np.where(np.arange(24) < 20, 1.0, -4.5)  # the mean has almost no side
+        columns = {("baseline", "si_snr"): 0 * naive, ("lsac-safe", "si_snr"): safe, ("naive-10", "si_snr"): naive}
         ledger = Ledger(tuple(row for tier in claim.tiers for row in rows_of(columns, tier=tier)))
-        chance = 2 * sum(math.comb(24, k) for k in range(20, 25)) / 2**24
-        for finding in judge(claim, ledger, make_context()).findings:
+        chance = sum(math.comb(24, k) for k in range(20, 25)) / 2**24
+        verdict = judge(claim, ledger, make_context())
+        assert verdict.status == status
+        for finding in verdict.findings:
             assert finding.p == pytest.approx(chance)
-            assert finding.p_adjusted == pytest.approx(2 * chance)
+            assert finding.p_adjusted == pytest.approx(chance * (1 if way > 0 else 2))
+
+    def test_differences_that_are_of_no_interest_are_ties(self, kind):
+        (claim,) = parsed(KIND_CLAIM).claims
+        naive = np.ones(24)
+        safe = naive + np.where(np.arange(24) < 6, 1.0, -0.05)  # 6 of 6 are better, and the rest as good
+        columns = {("baseline", "si_snr"): 0 * naive, ("lsac-safe", "si_snr"): safe, ("naive-10", "si_snr"): naive}
+        ledger = Ledger(tuple(row for tier in claim.tiers for row in rows_of(columns, tier=tier)))
+        for finding in judge(claim, ledger, make_context()).findings:
+            assert finding.p == pytest.approx(0.5**6)
 
 
 def inserted(path, before, lines):
@@ -322,7 +341,8 @@ def test_the_places_that_the_recipes_name_are_all_that_there_is_to_them(tmp_path
     (package / "claims" / "kinds" / "majority.py").write_text(KIND, encoding="utf-8")
     inserted(package / "claims" / "kinds" / "__init__.py", "    negligible_loss,\n    no_loss", "    majority,\n")
     inserted(package / "claims" / "kinds" / "__init__.py", "            negligible_loss,\n", "            majority,\n")
-    rig = make_rig(tmp_path / "house", claims=CLAIMS + ENDS, tests=TESTS)
+    claims = CLAIMS.replace("{ si_snr = 0.1 }", "{ si_snr = 0.1, lsd = 0.5 }") + ENDS
+    rig = make_rig(tmp_path / "house", claims=claims, tests=TESTS)
     path = {"PYTHONPATH": f"{package.parent}:{rig.folder}"}
     finished = rig.pytest(env=path)
     assert finished.returncode == 0, finished.stdout + finished.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import pkgutil
 import re
 import tomllib
 from pathlib import Path
@@ -18,8 +19,8 @@ SECTION = TEXT.split("## From mixture to page\n")[1].split("\n## ")[0]
 FIGURE = SECTION.split("```text\n")[1].split("```")[0]
 NOUNS = dict(reversed(one.rsplit(".", 1)) for one in re.findall(r"^\* `([\w.]+)`:", SECTION, flags=re.MULTILINE))
 NAMED = {
-    "Mixture", "Arm", "Edit", "Solver", "RunSpec", "Store", "RunResult", "Score", "Row", "Ledger", "Pairs", "Cell",
-    "Finding", "Case", "Verdict", "Claim", "ClaimRow", "Report", "Views",
+    "Mixture", "Arm", "Edit", "Solver", "RunSpec", "Store", "RunResult", "Score", "Row", "Ledger", "Pairs",
+    "Contrast", "Evidence", "Finding", "Case", "Verdict", "Claim", "ClaimRow", "Report", "Views",
 }  # fmt: skip
 
 
@@ -56,15 +57,19 @@ def test_a_noun_is_a_class_of_the_package(noun: str) -> None:
 def test_the_arrows_are_what_the_signatures_say() -> None:
     """Each step of the figure is a function whose annotations name its two ends."""
     steps = {
-        "runs.plan": ("Mixture", "Arm"),
-        "runs.scored_runs": ("Store",),
-        "claims.collect.ledger": ("Store", "Ledger"),
-        "claims.cells.loss": ("Claim", "Ledger", "Cell"),
-        "claims.judge": ("Claim", "Ledger", "Verdict"),
-        "suite.cases.cases_of": ("Case",),
-        "report.build_report": ("Verdict", "Ledger", "Report"),
+        "runs:plan": ("Mixture", "Arm"),
+        "runs:scored_runs": ("Store",),
+        "claims.collect:ledger": ("Store", "Ledger"),
+        "claims.ledger:Ledger.losses": ("Pairs",),
+        "claims.cells:loss": ("Claim", "Ledger", "Contrast"),
+        "claims.contrast:Contrast": ("Pairs",),
+        "claims.contrast:Contrast.evidence": ("Evidence",),
+        "claims.kind:Evidence": ("Finding",),
+        "claims:Verdict": ("Finding",),
+        "claims:judge": ("Claim", "Ledger", "Verdict"),
+        "suite.cases:cases_of": ("Case",),
+        "report:build_report": ("Verdict", "Ledger", "Report"),
     }
     for path, ends in steps.items():
-        home, name = f"sam_lsac.{path}".rsplit(".", 1)
-        said = str(inspect.signature(getattr(importlib.import_module(home), name)))
+        said = str(inspect.signature(pkgutil.resolve_name(f"sam_lsac.{path}")))
         assert [end for end in ends if not re.search(rf"\b{end}\b", said)] == [], path

@@ -146,6 +146,7 @@ def test_the_grid_is_run_where_freezing_is_judged(tmp_path, claim, with_grid) ->
         processes=1,
         mixtures=str(rig.mixtures),
         follow_outside=False,
+        schedules={},
         per_tier=2,
         seeds=(0,),
         schedules={},

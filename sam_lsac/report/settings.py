@@ -85,4 +85,6 @@ def _edit(row: Mapping[str, Any], solver: Solver) -> str:
 
 
 def _value(name: str, value: Any) -> str:
-    return f"{_CLASSES}.{value}" if name == "layers" and isinstance(value, str) else repr(value)
+    if name == "layers" and isinstance(value, str):
+        return f"{_CLASSES}.{value}"
+    return repr(tuple(value) if isinstance(value, list) else value)  # an array of TOML; fields are tuples
