@@ -213,7 +213,7 @@ class TestExport:
             rows = {row["key"]: row for row in csv.DictReader(file)}
         assert len(rows) == 3
         assert rows[spec(1).key]["si_snr"] == "2.5"
-        assert (rows[spec(1).key]["stoi"], rows[spec(1).key]["stoi_reason"]) == ("", "pystoi: too short")
+        assert (rows[spec(1).key]["stoi"], rows[spec(1).key]["stoi_reason"]) == ("", "estimate is silent")
         odd = next(row for row in rows.values() if row["seed"] == "7")
         assert (odd["group"], odd["tier"]) == ('\'=HYPERLINK("x")', "'@x")
 
