@@ -149,7 +149,6 @@ def test_the_grid_is_run_where_freezing_is_judged(tmp_path, claim, with_grid) ->
         schedules={},
         per_tier=2,
         seeds=(0,),
-        schedules={},
         store=tmp_path / "runs.sqlite",
         replay=False,
         report=tmp_path / "report",
