@@ -102,6 +102,8 @@ def finished(path: Path, whole, tally) -> None:
 
 def separation_of(folder, options):
     """``separate`` in a process of its own, with many windows."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background is started deaf to these
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     arguments = ["separate", str(folder / "in.wav"), "--model", str(folder / "model"), "--prompt", "dog"]
     log = os.open(folder / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(log, 2)
