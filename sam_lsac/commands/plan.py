@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from sam_lsac.commands.arguments import Commands, reader
 from sam_lsac.errors import InputError
 from sam_lsac.suite import values
-from sam_lsac.suite.options import HOUSE_CLAIMS, _seeds
+from sam_lsac.suite.options import HOUSE_CLAIMS, read_seeds
 
 if TYPE_CHECKING:
     from sam_lsac.claims import Book
@@ -126,7 +126,7 @@ def _run(options: argparse.Namespace) -> int:
         raise InputError("--rate states what --measure would measure; leave one of them out.")
     if options.of_peak > 1.0:
         raise InputError(f"--of-peak {options.of_peak:g}: give a part of 1, such as 0.4.")
-    seeds = None if options.seeds is None else _seeds(options.seeds)
+    seeds = None if options.seeds is None else read_seeds(options.seeds)
     from sam_lsac.claims import load_claims
     from sam_lsac.suite.planning import outline, plan_session
     from sam_lsac.suite.usable import check_device

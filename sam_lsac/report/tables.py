@@ -12,11 +12,11 @@ from sam_lsac.report.frontier import FrontierPoint, frontier
 from sam_lsac.report.variance import VarianceRow, variance_rows
 from sam_lsac.runs.arms import schedule_of
 from sam_lsac.solver import parse_solver
-from sam_lsac.statistics import mean_interval, paired_test
+from sam_lsac.statistics import contrast_test, effect_size, mean_interval
 
 __all__ = ["ArmRow", "Point", "SpeakerRow", "Tables", "summarise"]
 
-FEWEST = 2  # mixtures of a cell that gets an interval
+FEWEST = 3  # mixtures of a cell that gets intervals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +194,8 @@ def _cell(ledger: Ledger, book: Book, *, tier: str, arm: str, baseline: str) -> 
         seed=settings.bootstrap_seed,
         n_resamples=settings.bootstrap_resamples,
     )
-    test = paired_test(pairs.first, pairs.second, alpha=settings.alpha)
+    losses = pairs.first - pairs.second
+    test, effect = contrast_test(losses, alpha=settings.alpha), effect_size(losses, level=1 - settings.alpha)
     return TierCell(
         **counted,
         deviation=deviation.estimate,
@@ -203,9 +204,9 @@ def _cell(ledger: Ledger, book: Book, *, tier: str, arm: str, baseline: str) -> 
         loss=test.mean,
         loss_low=test.ci_low,
         loss_high=test.ci_high,
-        d=test.d,
-        d_low=test.d_low,
-        d_high=test.d_high,
+        d=effect.d,
+        d_low=effect.low,
+        d_high=effect.high,
     )
 
 

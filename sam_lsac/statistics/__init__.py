@@ -10,51 +10,37 @@ contrast       is the mean of a contrast above 0 (any distribution), sign test, 
 effect         Cohen's d_z of a contrast, bounds that hold for skewed data
 nested         test over groups of mixtures (voices), variance of mixture, seed and rest
 joint          how many mixtures show all conditions of a claim at once
-paired         t-test, Cohen's d_z with its exact interval, equivalence (TOST), magnitude of d
 families       Bonferroni over a stated family
-resampling     bootstrap intervals of a mean, a ratio and a clustered rank correlation
-groups         do several layers differ (Friedman), do two groups differ (Welch)
-power          power of the paired t-test and the effect that a sample can show
+resampling     bootstrap intervals of a mean and a ratio
+groups         do two groups of different mixtures differ (Welch)
 =============  =========================================================================================
 """
 
 from sam_lsac.statistics.contrast import Contrast, Share, contrast_test, share_beyond, sign_test
 from sam_lsac.statistics.effect import Effect, effect_size
 from sam_lsac.statistics.families import bonferroni
-from sam_lsac.statistics.groups import friedman, welch
+from sam_lsac.statistics.groups import welch
 from sam_lsac.statistics.joint import Conditions, joint_pairs_needed
 from sam_lsac.statistics.nested import GroupTest, VarianceComponents, group_test, variance_components
-from sam_lsac.statistics.paired import Equivalence, PairedTest, cohen_label, equivalence, paired_test
-from sam_lsac.statistics.power import detectable_effect, paired_power, pairs_needed
-from sam_lsac.statistics.resampling import Interval, mean_interval, ratio_interval, spearman
+from sam_lsac.statistics.resampling import Interval, mean_interval, ratio_interval
 
 __all__ = [
     "Conditions",
     "Contrast",
     "Effect",
-    "Equivalence",
     "GroupTest",
     "Interval",
-    "PairedTest",
     "Share",
     "VarianceComponents",
     "bonferroni",
-    "cohen_label",
     "contrast_test",
-    "detectable_effect",
     "effect_size",
-    "equivalence",
-    "friedman",
     "group_test",
     "joint_pairs_needed",
     "mean_interval",
-    "paired_power",
-    "paired_test",
-    "pairs_needed",
     "ratio_interval",
     "share_beyond",
     "sign_test",
-    "spearman",
     "variance_components",
     "welch",
 ]

@@ -3,9 +3,9 @@
 import math
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import special, stats
 
-__all__ = ["noncentrality", "survival"]
+__all__ = ["survival"]
 
 LARGE_T = 2000.0  # SciPy's functions are used up to here, the limit for large t beyond
 
@@ -24,15 +24,3 @@ def survival(t: float, df: int, centre: float) -> float:
         return float(special.chdtr(df, df * (centre / t) ** 2))
     quick = float(special.nctdtr(df, -centre, -t))
     return float(np.clip(stats.nct.sf(t, df, centre) if math.isnan(quick) else quick, 0.0, 1.0))
-
-
-def noncentrality(t: float, df: int, level: float) -> float:
-    """Return the noncentrality for which P(T > t) is `level`, t >= 0."""
-    if t > LARGE_T:
-        return t * math.sqrt(float(stats.chi2.ppf(level, df)) / df)
-    low, high = -4.0, max(4.0, 2.0 * t)
-    while survival(t, df, low) > level:
-        low *= 2.0
-    while survival(t, df, high) < level:
-        high *= 2.0
-    return float(optimize.brentq(lambda centre: survival(t, df, centre) - level, low, high, xtol=1e-10))

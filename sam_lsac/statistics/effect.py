@@ -8,8 +8,8 @@ the bound and not at the observed d, where a large d would have a wide interval.
 
 References
 ----------
-Miller, "The jackknife - a review", Biometrika 61, 1974, 1-15; Hall, 1992 (see `sam_lsac.statistics._skewed`); Cumming
-and Finch, "A primer on the understanding, use, and calculation of confidence intervals", 2001.
+Cohen, "Statistical power analysis for the behavioral sciences", 1988 (labels); Miller, "The jackknife - a review",
+Biometrika 61, 1974, 1-15; Hall, 1992 (see `sam_lsac.statistics._skewed`).
 """
 
 import math
@@ -24,7 +24,10 @@ from sam_lsac.statistics._noncentral import survival
 from sam_lsac.statistics._samples import fraction, sample
 from sam_lsac.statistics._skewed import Floats, moments, p_greater
 
-__all__ = ["Effect", "above_bound", "effect_size"]
+__all__ = ["LABELS", "Effect", "above_bound", "effect_size"]
+
+LABELS = (("negligible", 0.2), ("small", 0.5), ("medium", 0.8), ("large", math.inf))
+"""Cohen's labels, each with the |d| below which it holds, from the smallest on."""
 
 FARTHEST = 1e3  # no bound of d is looked for beyond
 

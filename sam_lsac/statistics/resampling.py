@@ -1,19 +1,16 @@
 """Bootstrap intervals with an explicit seed; what is resampled is always the mixture."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats
 
 from sam_lsac.errors import InputError
 from sam_lsac.statistics._samples import Sample, fraction, pair, sample
 
-__all__ = ["Interval", "mean_interval", "ratio_interval", "spearman"]
-
-DRAWS_AT_ONCE = 500  # bounds the memory of a bootstrap
+__all__ = ["Interval", "mean_interval", "ratio_interval"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,74 +85,6 @@ def ratio_interval(
         return Interval(n=above.size, estimate=ratio, low=ratio, high=ratio, level=level)
     low, high = _bca((above, below), _mean_ratio, level=level, seed=seed, n_resamples=n_resamples)
     return Interval(n=above.size, estimate=ratio, low=low, high=high, level=level)
-
-
-def spearman(
-    x: ArrayLike,
-    y: ArrayLike,
-    *,
-    clusters: Sequence[object],
-    level: float = 0.95,
-    seed: int = 0,
-    n_resamples: int = 4999,
-) -> Interval:
-    """Return the rank correlation of all points, with an interval that resamples whole clusters.
-
-    Points of one mixture are not independent, so mixtures (clusters) are drawn with replacement, all their points
-    with them, and the percentiles of the correlation are the interval. `n` counts the clusters.
-
-    Parameters
-    ----------
-    x, y
-        [m] each, the points.
-    clusters
-        [m], the mixture of each point; at least two different ones, with equally many points.
-    level, seed, n_resamples
-        Coverage, seed and number of draws.
-
-    Raises
-    ------
-    InputError
-        If lengths differ, a figure is not finite, there is one cluster only, clusters differ in size, or x or y
-        is constant.
-    """
-    a, b = pair(x, y)
-    fraction(level, "level")
-    members = _members(clusters, a.size)
-    if np.ptp(a) == 0.0 or np.ptp(b) == 0.0:
-        raise InputError("a rank correlation needs figures that vary: widen the sweep")
-    rng = np.random.default_rng(seed)
-    draws = []
-    for start in range(0, n_resamples, DRAWS_AT_ONCE):
-        drawn = rng.integers(len(members), size=(min(DRAWS_AT_ONCE, n_resamples - start), len(members)))
-        picked = members[drawn].reshape(len(drawn), -1)
-        draws.append(_rank_correlation(a[picked], b[picked]))
-    low, high = np.nanquantile(np.concatenate(draws), [(1 - level) / 2, (1 + level) / 2])
-    estimate = float(_rank_correlation(a[None], b[None])[0])
-    return Interval(n=len(members), estimate=estimate, low=float(low), high=float(high), level=level)
-
-
-def _members(clusters: Sequence[object], size: int) -> NDArray[np.int64]:
-    """Return the places of every cluster's points, [clusters, points]."""
-    if len(clusters) != size:
-        raise InputError(f"needs the mixture of every point: got {len(clusters)} for {size} points")
-    places: dict[object, list[int]] = {}
-    for index, cluster in enumerate(clusters):
-        places.setdefault(cluster, []).append(index)
-    if len(places) < 2:
-        raise InputError("resampling mixtures needs at least 2 mixtures: run more")
-    if len({len(indices) for indices in places.values()}) > 1:
-        raise InputError("every mixture needs the same number of points: leave out mixtures with an incomplete sweep")
-    return np.asarray(list(places.values()), dtype=np.int64)
-
-
-def _rank_correlation(x: Sample, y: Sample) -> Sample:
-    """Return Spearman's coefficient of every row of x and y [draws, points], NaN where a row is constant."""
-    a, b = (stats.rankdata(values, axis=-1) for values in (x, y))
-    a, b = (ranks - ranks.mean(axis=-1, keepdims=True) for ranks in (a, b))
-    norm = np.sqrt((a * a).sum(axis=-1) * (b * b).sum(axis=-1))
-    coefficient: Sample = np.divide((a * b).sum(axis=-1), norm, out=np.full_like(norm, np.nan), where=norm > 0)
-    return coefficient
 
 
 def _mean_ratio(above: Sample, below: Sample, axis: int = -1) -> Sample:

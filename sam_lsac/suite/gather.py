@@ -6,26 +6,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from sam_lsac.claims import Arm, Book, Context, Ledger, Verdict, judge, judge_case, load_claims
 from sam_lsac.claims.collect import ledger, seconds
 from sam_lsac.claims.judge import not_applicable
 from sam_lsac.costs import count_flops
 from sam_lsac.errors import InputError, SamLsacError
-from sam_lsac.metrics import DEFAULT_METRICS, METRICS
 from sam_lsac.mixtures import Mixture, load_mixtures
 from sam_lsac.model import SAMAudio, load_model
 from sam_lsac.records import unknown
 from sam_lsac.report import Extras, Report, build_report, environment
-from sam_lsac.runs import Plan, Progress, RunSpec, entropy_rates, execute, local_executor, open_store, plan
+from sam_lsac.runs import Plan, Progress, entropy_rates, execute, local_executor, open_store
 from sam_lsac.runs.arms import schedule_of
 from sam_lsac.schedule import find_schedule
 from sam_lsac.suite.beside import carried_over, paper_costs, run_costs, without_library
 from sam_lsac.suite.cases import Case, arms_by_tier, tiers_of
-from sam_lsac.suite.extras import Shown, first_of_each_tier, freezing_arms
+from sam_lsac.suite.extras import Shown
 from sam_lsac.suite.kept import kept_bytes, schedule_files
 from sam_lsac.suite.options import Options, check_options, near
+from sam_lsac.suite.runs_of import grid_of, plan_of
 
 __all__ = ["Evidence", "Prepared", "compute", "n_stored", "prepare"]
 
@@ -179,8 +178,8 @@ def prepare(options: Options, cases: Sequence[Case], *, book: Book | None = None
     mixtures = _mixtures(options, model, tiers=tuple(wanted) or book.settings.tiers)
     named = [arm for claim in claims for arm in (*claim.baselines, *claim.arms, *claim.rivals, *claim.controls)]
     arms = tuple(dict.fromkeys([book.views.reference, *named]))
-    grid = _grid(book, model, arms)
-    planned = _plan(book, model, mixtures, wanted=wanted, grid=grid, seeds=_seeds(options, book))
+    grid = grid_of(book, model, arms)
+    planned = plan_of(book, model, mixtures, wanted=wanted, grid=grid, seeds=_seeds(options, book))
     return Prepared(
         options=options,
         book=book,
@@ -302,55 +301,6 @@ def _mixtures(options: Options, model: SAMAudio, *, tiers: Sequence[str]) -> lis
             'mixture.json its "tier".'
         )
     return chosen
-
-
-def _grid(book: Book, model: SAMAudio, arms: Sequence[str]) -> Mapping[str, Arm]:
-    """The grid of freezes, where claims about freezing were asked for."""
-    freezes = any(edit["kind"] == "FreezeSelfAttention" for arm in arms for edit in book.arms[arm].edits)
-    return freezing_arms(book, model) if freezes else {}
-
-
-def _plan(
-    book: Book,
-    model: SAMAudio,
-    mixtures: Sequence[Mixture],
-    *,
-    wanted: Mapping[str, tuple[str, ...]],
-    grid: Mapping[str, Arm],
-    seeds: Sequence[int],
-) -> Plan:
-    """Plan on each tier's mixtures the arms that are judged there, and the grid on a few.
-
-    Every run has every metric that the book names anywhere, so that other selections find the same runs.
-    """
-    named = {metric for claim in book.claims for metric in claim.metrics}
-    metrics = (*DEFAULT_METRICS, *(name for name in METRICS if name in named and name not in DEFAULT_METRICS))
-    parts = []
-    few = {mixture.id for mixture in first_of_each_tier(mixtures, book.views.freezing.per_tier)}
-    common: dict[str, Any] = {
-        "seeds": seeds,
-        "metrics": metrics,
-        "baseline": book.views.reference,
-        "known": book.arms,  # what any arm of the book is compared with is kept, whatever is selected
-    }
-    for tier, arms in wanted.items():
-        here = [mixture for mixture in mixtures if mixture.tier == tier]
-        if not here:
-            continue
-        parts.append(plan({arm: book.arms[arm] for arm in arms}, here, model, **common))
-        if grid and few:
-            parts.append(plan(grid, [mixture for mixture in here if mixture.id in few], model, **common))
-    return Plan(
-        arms=_joined([part.arms for part in parts]),
-        references=_joined([part.references for part in parts]),
-        waves=frozenset(key for part in parts for key in part.waves),
-    )
-
-
-def _joined(tables: Sequence[Mapping[str, tuple[RunSpec, ...]]]) -> dict[str, tuple[RunSpec, ...]]:
-    """The runs of each arm in several plans, one after the other."""
-    names = dict.fromkeys(arm for table in tables for arm in table)
-    return {arm: tuple(spec for table in tables for spec in table.get(arm, ())) for arm in names}
 
 
 def _n_missing(options: Options, planned: Plan) -> int:

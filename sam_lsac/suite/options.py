@@ -161,7 +161,7 @@ def read_options(given: Callable[[str], Any], *, root: Path) -> Options:
         mixtures=given("--mixtures"),
         follow_outside=given("--follow-outside"),
         per_tier=whole("--mixtures-per-tier", given("--mixtures-per-tier"), example=24),
-        seeds=None if given("--seeds") is None else _seeds(given("--seeds")),
+        seeds=None if given("--seeds") is None else read_seeds(given("--seeds")),
         schedules=_schedules(given("--schedule") or ()),
         store=_path("--store", given("--store"), root / "runs" / "store.sqlite"),
         replay=given("--replay"),
@@ -188,7 +188,7 @@ def check_options(options: Options) -> None:
     _check_comparison(options)
 
 
-def _seeds(text: str) -> tuple[int, ...]:
+def read_seeds(text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")]
     if not all(map(is_seed, parts)):
         raise InputError(f"--seeds {shown(text)}: give whole numbers from 0 to 2 ** 63 - 1, such as 0,1,2.")

@@ -30,7 +30,7 @@ from sam_lsac.runs.arms import schedule_of
 from sam_lsac.runs.forecast import Forecast, forecast, row_bytes
 from sam_lsac.schedule import FOLDER, load_schedule
 from sam_lsac.suite.cases import arms_by_tier
-from sam_lsac.suite.gather import _grid, _plan
+from sam_lsac.suite.runs_of import grid_of, plan_of
 
 __all__ = ["Planned", "outline", "plan_session"]
 
@@ -166,8 +166,8 @@ def plan_session(
         )
     mixtures, times = _stand_ins(book, tuple(wanted), per_tier=per_tier, sample_rate=model.sample_rate)
     named = [arm for one in judged for arm in (*one.baselines, *one.arms, *one.rivals, *one.controls)]
-    grid = _grid(book, model, tuple(dict.fromkeys([book.views.reference, *named])))
-    planned = _plan(book, model, mixtures, wanted=wanted, grid=grid, seeds=seeds[:1])
+    grid = grid_of(book, model, tuple(dict.fromkeys([book.views.reference, *named])))
+    planned = plan_of(book, model, mixtures, wanted=wanted, grid=grid, seeds=seeds[:1])
     work, rows, waves = Forecast(), 0, 0
     known: dict[str, tuple[Forecast, int]] = {}  # most mixtures have the same runs
     for name, specs in _by_mixture(planned).items():

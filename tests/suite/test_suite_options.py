@@ -93,7 +93,7 @@ def test_cuda_is_refused_where_there_is_none(tmp_path: Path) -> None:
     import torch
 
     if torch.cuda.is_available():
-        pytest.skip("there is one")
+        pytest.skip("is about a machine without CUDA, and this one has it")
     assert "--device 'cuda' cannot be used here" in refused("--device", "cuda", root=tmp_path)
 
 

@@ -1,6 +1,6 @@
 """What several kinds share: cells, labels of d, rare failures, and sentences and headlines over findings."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -13,8 +13,7 @@ from sam_lsac.claims.ledger import Ledger
 from sam_lsac.claims.verdict import Finding, Harm, Status
 from sam_lsac.claims.wording import effect, figure, measured, number, p_text
 from sam_lsac.statistics import effect_size, share_beyond, sign_test
-from sam_lsac.statistics.effect import above_bound
-from sam_lsac.statistics.paired import LABELS
+from sam_lsac.statistics.effect import LABELS, above_bound
 
 Lines = tuple[str, ...]
 Findings = Sequence[Finding]
@@ -190,8 +189,3 @@ def mildest(findings: Findings) -> Finding:
 def stems(arms: Iterable[str]) -> str:
     """Return what the arms' names begin with, up to the first hyphen."""
     return "/".join(dict.fromkeys(arm.split("-")[0] for arm in arms))
-
-
-def tiers_of(findings: Findings) -> Mapping[str, list[Finding]]:
-    """Return the findings of each tier, in their order."""
-    return {tier: [one for one in findings if one.tier == tier] for tier in dict.fromkeys(one.tier for one in findings)}

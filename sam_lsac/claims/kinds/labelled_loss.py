@@ -12,7 +12,7 @@ from sam_lsac.claims.kind import PAIRED, Evidence, Kind
 from sam_lsac.claims.kinds._shared import cells, effects, labelled, n_cells, summary
 from sam_lsac.claims.ledger import Ledger
 from sam_lsac.claims.verdict import Context
-from sam_lsac.statistics.paired import LABELS
+from sam_lsac.statistics.effect import LABELS
 
 __all__ = ["KIND"]
 
