@@ -12,7 +12,7 @@ from sam_lsac.statistics import Conditions, joint_pairs_needed
 
 __all__ = ["UNRESTRICTED", "covered", "mixtures_needed"]
 
-UNRESTRICTED = "unrestricted: also over voices and sounds"
+UNRESTRICTED = "new voices and sounds too (unrestricted)"
 ENOUGH_GROUPS = 8  # of targets and of residuals, below which a test over groups says too little
 
 

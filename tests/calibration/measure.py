@@ -13,6 +13,7 @@ from scipy import stats
 
 from sam_lsac.bundled import bundled
 from sam_lsac.claims import Book, Claim, Verdict, judge, load_claims
+from sam_lsac.claims.reach import UNRESTRICTED
 from tests.calibration.scenarios import ARITHMETIC, SCENARIOS, Effect, Scenario, known, simulate
 from tests.calibration.worlds import RARE, WORLDS, World
 
@@ -141,7 +142,7 @@ def _rates(claim: Claim, scenario: Scenario, world: World, *, simulations: int) 
 
 def _said(verdict: Verdict, world: World) -> str:
     """Return the status; where groups matter, "unrestricted" for support that speaks of other groups too."""
-    if world.extent and verdict.status == "supported" and verdict.scope.startswith("unrestricted"):
+    if world.extent and verdict.status == "supported" and verdict.scope == UNRESTRICTED:
         return "unrestricted"
     return verdict.status
 
