@@ -28,6 +28,7 @@ LEFT_OUT = {
     "GridSolver": ({"kw_only"}, SHORT),
     "Ledger": ({"kw_only"}, SHORT),
     "Points": ({"kw_only"}, SHORT),
+    "RunSpec": ({"slots"}, "remembers its key, for which a plan asks dozens of times"),
     "Score": ({"kw_only"}, SHORT),
     "Sway": ({"kw_only"}, SHORT),
     "Uniform": ({"kw_only"}, SHORT),

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -32,7 +33,7 @@ _LABELS = frozenset({"mixture", "tier", "group", "residual_group"})
 _ANEW = "make the plan anew with plan(...)"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class RunSpec:
     """One run: one mixture, one noise, one solver with its edits.
 
@@ -89,7 +90,7 @@ class RunSpec:
     versions: tuple[tuple[str, str], ...] = ()
     residual_group: str = ""
 
-    @property
+    @cached_property
     def key(self) -> str:
         """SHA-256 in hex of the canonical JSON of everything but the names."""
         decisive = {name: value for name, value in self.to_json().items() if name not in _LABELS}
