@@ -1,0 +1,144 @@
+"""Random networks of SAM-Audio-Small's width, and what is measured of their solves; only what measures imports this."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from sam_lsac.caching import CacheAttention
+from sam_lsac.costs import TimeRatio, arm_cost, cache_bytes, peak_memory, ratio_abab, sizes_of
+from sam_lsac.interventions import Edit
+from sam_lsac.model import Conditions, SAMAudio
+from sam_lsac.model.velocity import PreparedVelocity
+from sam_lsac.separate import solve_batch
+from sam_lsac.solver import Euler, Solver
+
+#: Saved time / saved FLOPs.
+GOAL = 0.9
+TEXT_TOKENS = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """A random network and the inputs of one solve."""
+
+    model: SAMAudio
+    conditions: Conditions
+    noise: Tensor
+    solver: Solver
+    seconds: float
+
+    def solve(self, *edits: Edit) -> Callable[[], Tensor]:
+        """One solve under these edits."""
+        return lambda: solve_batch(self.model, self.conditions, self.noise, solver=self.solver, edits=edits)
+
+
+def build(seconds: float, *, n_layers: int, n_steps: int, device: str, dtype: str) -> Bench:
+    """SAM-Audio-Small with random weights, so many layers deep, and one mixture of random latents."""
+    config = sizes_of("small")
+    config = replace(config, transformer=replace(config.transformer, n_layers=n_layers))
+    with torch.random.fork_rng(), torch.device(device):
+        torch.manual_seed(0)
+        model = SAMAudio(config).eval().requires_grad_(False)
+        n_frames = model.audio_codec.n_frames(round(seconds * model.sample_rate))
+        model.audio_codec = None  # time is that of the network; its codec only takes memory
+        model = model.to(getattr(torch, dtype))
+        conditions = Conditions(
+            audio_features=torch.randn(1, n_frames, 256),
+            text_features=torch.randn(1, TEXT_TOKENS, config.text_encoder.dim),
+            masked_video_features=torch.zeros(1, config.video_dim, n_frames),
+            anchor_ids=torch.tensor([[0, 3]]),
+            anchor_alignment=torch.zeros(1, n_frames, dtype=torch.long),
+        )
+        noise = torch.randn(1, n_frames, 256)
+    return Bench(model=model, conditions=conditions, noise=noise, solver=Euler(n_steps), seconds=seconds)
+
+
+def saved_flops(bench: Bench, edit: Edit) -> float:
+    """Fraction of the plain solve's FLOPs."""
+    return arm_cost(
+        "cached",
+        bench.model,
+        bench.solver,
+        edits=[edit],
+        baseline_solver=bench.solver,
+        seconds=bench.seconds,
+        text_tokens=TEXT_TOKENS,
+    ).flops_saved
+
+
+def report(bench: Bench, edit: CacheAttention, time: TimeRatio) -> dict[str, float | str]:
+    """What goes into the benchmark's JSON; efficiencies are saved time / saved FLOPs."""
+    saved = saved_flops(bench, edit)
+    weight = bench.model.proj.weight
+    device = torch.cuda.get_device_name() if weight.is_cuda else "cpu"
+    kept = cache_bytes(bench.model, edit, n_frames=bench.noise.size(1), dtype=weight.dtype)
+    return {
+        "device": device,
+        "dtype": str(weight.dtype),
+        "threads": torch.get_num_threads(),
+        "seconds_of_audio": bench.seconds,
+        "layers": bench.model.config.transformer.n_layers,
+        "solver": bench.solver.name,
+        "time_ratio": time.ratio,
+        "time_ratio_low": time.low,
+        "time_ratio_high": time.high,
+        "saved_time": 1 - time.ratio,
+        "saved_flops": saved,
+        "efficiency": (1 - time.ratio) / saved,
+        "efficiency_low": (1 - time.high) / saved,
+        "efficiency_high": (1 - time.low) / saved,
+        "cache_bytes": kept,
+    }
+
+
+def judge(benchmark, bench: Bench, edit: CacheAttention, *, device: str, repeats: int) -> None:
+    """Measure, write down, and fail where the goal lies outside the interval."""
+    calls = (bench.solve(edit), bench.solve())
+    settings = {"device": device, "repeats": repeats, "processor_time": True}
+    time = benchmark.pedantic(ratio_abab, args=calls, kwargs=settings, rounds=1, iterations=1)
+    figures = report(bench, edit, time)
+    if device == "cuda":
+        cached, plain = (peak_memory(call, device=device).added_bytes for call in calls)
+        figures |= {"peak_bytes_cached": cached, "peak_bytes_plain": plain}
+    benchmark.extra_info.update(figures)
+    assert figures["efficiency_high"] >= GOAL, figures
+
+
+def metas_network(model: SAMAudio) -> torch.nn.Module:
+    """Meta's own class around the same weights, without its codec, encoders and rankers."""
+    meta = pytest.importorskip("sam_audio.model.model", reason="Meta's sam_audio package is not installed")
+    from sam_audio.model.config import TransformerConfig as MetaConfig
+    from sam_audio.model.transformer import DiT as MetaDiT
+
+    config, nn = model.config, torch.nn
+    width = config.transformer.dim
+    theirs = nn.Module.__new__(meta.SAMAudio)
+    nn.Module.__init__(theirs)
+    theirs.transformer = MetaDiT(MetaConfig(**asdict(config.transformer)))
+    theirs.proj = nn.Linear(config.in_channels, width)
+    theirs.align_masked_video = meta.AlignModalities(config.video_dim, width)
+    theirs.embed_anchors = meta.EmbedAnchors(config.num_anchors, config.anchor_embedding_dim, width)
+    theirs.memory_proj = nn.Linear(config.text_encoder.dim, width)
+    theirs.timestep_emb = meta.SinusoidalEmbedding(width)
+    nn.Module.load_state_dict(theirs, model.state_dict(), assign=True)
+    return theirs.eval().requires_grad_(False)
+
+
+def evaluations(bench: Bench) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
+    """One evaluation of the network, ours and Meta's; they agree."""
+    theirs = metas_network(bench.model)
+    arguments = bench.conditions.as_kwargs() | {"noisy_audio": bench.noise, "time": torch.tensor([0.4])}
+
+    def without_gradients(call: Callable[[], Tensor]) -> Callable[[], Tensor]:
+        return torch.inference_mode()(call)
+
+    with torch.inference_mode():
+        velocity = PreparedVelocity(bench.model, bench.conditions)
+    ours = without_gradients(lambda: velocity(0.4, bench.noise))
+    metas = without_gradients(lambda: theirs(**arguments))
+    a, b = ours(), metas()
+    assert float((a - b).norm() / b.norm()) < 2e-5
+    return ours, metas
