@@ -17,6 +17,7 @@ from scipy.signal import lfilter
 
 from fixtures.corpus.build import Corpus
 from fixtures.corpus.prompts import Prompts
+from fixtures.training.ahead import Ahead, training_sampler
 from fixtures.training.data import VALIDATION_SPEAKERS, Examples, Sampler
 from fixtures.training.evaluate import validation_mixtures
 from fixtures.training.flow_loss import FlowLoss
@@ -396,6 +397,35 @@ def test_an_interrupted_run_continues_to_the_bit(corpus: Corpus, tmp_path: Path,
     for model in ("model", "average"):
         wanted, found = getattr(whole, model).state_dict(), getattr(second, model).state_dict()
         assert all(torch.equal(wanted[name], found[name]) for name in wanted)
+
+
+def test_other_processes_draw_the_same_examples_and_in_the_same_order(corpus: Corpus) -> None:
+    recipe = replace(SMALL, **_ALL)
+    sampler = training_sampler(recipe, corpus)
+    here, ahead = Ahead(recipe, sampler, workers=0), Ahead(recipe, sampler, workers=1)
+    try:
+        for step in (0, 1, 2, 7, 8):  # from 2 to 7 where a snapshot was loaded
+            own, others = here.take(step), ahead.take(step)
+            assert np.array_equal(own.target, others.target)
+            assert np.array_equal(own.residual, others.residual)
+            assert (own.prompts, own.spans) == (others.prompts, others.spans)
+    finally:
+        ahead.close()
+
+
+@pytest.mark.parametrize("more", [{"rollouts": 0.0}, {"rollouts": 1.0, "snr_weight": 0.1}])
+def test_all_that_a_step_computes_is_on_the_device_of_its_run(corpus: Corpus, more: dict[str, float]) -> None:
+    """The meta device refuses tensors of another one as CUDA does, and has no numbers, so that no draw may be there."""
+    run = Run(replace(SMALL, **more), corpus, device="meta")
+    encoder = Run(SMALL, corpus).model.text_encoder
+    assert encoder is not None
+    # somebody else's, and it looks at its mask's values
+    run.model.text_encoder.forward = lambda texts: tuple(part.detach().to("meta") for part in encoder(texts))  # type: ignore[union-attr,method-assign]
+    loss = run.loss_of_step()
+    loss.backward()
+    assert loss.is_meta
+    assert all(parameter.grad is None or parameter.grad.is_meta for parameter in run.model.parameters())
+    assert sum(parameter.grad is not None for parameter in run.model.parameters()) > 100
 
 
 def test_longer_text_padding_changes_nothing(corpus: Corpus) -> None:
