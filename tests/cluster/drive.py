@@ -1,0 +1,62 @@
+"""A driver of a cluster: fills a store with the runs of tests/test_pool.py, and kills something in the middle.
+
+``python -m tests.cluster.drive CHECKPOINT STORE WHERE [MARK TITLE]``: after the first runs are stored, processes with the
+mark and the title are killed with -9. It prints what it was told, in JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from sam_lsac.errors import SamLsacError
+from sam_lsac.model import load_model
+from sam_lsac.runs import plan
+from sam_lsac.runs.cluster import RayExecutor
+from tests import tiny_runs
+from tests.cluster.nodes import end, marked
+from tests.test_pool import ALONE, ARMS, METRICS, filled
+
+
+def mixtures():
+    """Of two lengths, one without spans."""
+    return [
+        *tiny_runs.mixtures(2),
+        tiny_runs.mixture(2, n_samples=24 * tiny_runs.HOP),
+        tiny_runs.mixture(3, spans=()),
+    ]
+
+
+def planned(model):
+    return plan(tiny_runs.arms(*ARMS, "alone", **ALONE), mixtures(), model, seeds=(0, 1), metrics=METRICS)
+
+
+def main(folder: str, store: str, where: str, mark: str = "", title: str = "") -> None:
+    torch.set_num_threads(1)
+    model = load_model(folder)
+    said: list[str] = []
+    killed: list[int] = []
+
+    def kill(stored):
+        if mark and stored.computed and not killed:
+            killed.extend(marked(mark, title=title)[: 1 if title else None])
+            end(killed)
+
+    found = {"error": None, "runs": 0}
+    begun = time.monotonic()
+    try:
+        with RayExecutor(model, where=where, notice=said.append, patience_s=120.0) as executor:
+            joined_s = time.monotonic() - begun
+            filled(Path(store), planned(model), model, mixtures(), executor, progress=kill)
+            found |= {"slots": executor.n_slots, "runs": len(planned(model).runs), "joined_s": joined_s}
+    except SamLsacError as error:
+        found["error"] = f"{type(error).__name__}: {error}"
+    print(json.dumps(found | {"said": said, "killed": killed, "wall_s": time.monotonic() - begun}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
