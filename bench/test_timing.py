@@ -35,6 +35,8 @@ from sam_lsac.solver import Euler, Solver
 GOAL = 0.9
 #: Time of an evaluation / time of Meta's.
 GOAL_AGAINST_META = 0.85
+#: Time of processes of this machine / time of as many workers of a cluster.
+GOAL_OF_A_CLUSTER = 0.9
 TEXT_TOKENS = 4
 DURATIONS_S = (10, 30, 60)
 
@@ -203,3 +205,32 @@ def test_time_of_an_evaluation_against_metas(benchmark, seconds) -> None:
         torch.set_num_threads(threads)
     benchmark.extra_info.update({"time_ratio": time.ratio, "time_ratio_low": time.low, "time_ratio_high": time.high})
     assert time.low <= GOAL_AGAINST_META, time
+
+
+def test_time_of_a_clusters_workers_against_processes(benchmark, tmp_path) -> None:
+    """As many workers of a local Ray cluster as processes without Ray, both at work before they are timed."""
+    pytest.importorskip("ray", reason="Ray is not installed")
+    from sam_lsac.mixtures import load_mixtures
+    from sam_lsac.model import load_model
+    from sam_lsac.processes import usable_cores
+    from sam_lsac.runs import Arm, Executor, execute, local_executor, open_store, plan
+    from sam_lsac.runs.cluster import RayExecutor
+
+    model = load_model("embedded")
+    mixtures = load_mixtures("embedded", tiers=["clean"], per_tier=8, sample_rate=model.sample_rate, duration_s=2.0)
+    arms = {"baseline": Arm(name="baseline", solver="euler:16"), "shorter": Arm(name="shorter", solver="euler:10")}
+    planned = plan(arms, mixtures, model, seeds=(0,), metrics=("si_snr",))
+    stores = (tmp_path / f"{number}.sqlite" for number in range(99))
+
+    def fill(executor: Executor) -> None:
+        with open_store(next(stores)) as store:
+            execute(planned, model, mixtures, store, batch_size=1, executor=executor)
+
+    with (
+        RayExecutor(model, where="ray", notice=print) as cluster,
+        local_executor(model, processes=max(2, usable_cores()), notice=print) as pool,
+    ):
+        calls, settings = (lambda: fill(pool), lambda: fill(cluster)), {"repeats": 5, "warmup": 1}
+        time = benchmark.pedantic(ratio_abab, args=calls, kwargs=settings, rounds=1, iterations=1)
+    benchmark.extra_info.update({"efficiency": time.ratio, "efficiency_low": time.low, "efficiency_high": time.high})
+    assert time.high >= GOAL_OF_A_CLUSTER, time

@@ -237,8 +237,8 @@ def _executor(text: str, *, processes: str | None) -> str:
         raise InputError(f"--executor {shown(text)}: choose from local, ray, auto, or ray://HOST:PORT.")
     if processes is not None:
         raise InputError(
-            f"--processes {shown(processes)} is about this machine, and --executor {text} has a worker a core or GPU of a "
-            "cluster; leave one of the two out."
+            f"--processes {shown(processes)} is about this machine, and --executor {text} has one a core or GPU of "
+            "a cluster; leave one of the two out."
         )
     return text
 

@@ -1,7 +1,7 @@
 """A driver of a cluster: fills a store with the runs of tests/test_pool.py, and kills something in the middle.
 
-``python -m tests.cluster.drive CHECKPOINT STORE WHERE [MARK TITLE]``: after the first runs are stored, processes with the
-mark and the title are killed with -9. It prints what it was told, in JSON.
+``python -m tests.cluster.drive CHECKPOINT STORE WHERE [MARK TITLE]``: after the first runs are stored, processes with
+the mark and the title are killed with -9. It prints what it was told, in JSON.
 """
 
 from __future__ import annotations

@@ -88,7 +88,8 @@ class Nodes:
         part = f"node{self._n_nodes}"
         if self._n_nodes == 0:
             own = ["--head", f"--port={self.port}", f"--ray-client-server-port={self.client_port}",
-                   "--include-dashboard=false", f"--temp-dir={self._folder}", f"--system-config={json.dumps(SYSTEM)}"]  # fmt: skip
+                   "--include-dashboard=false", f"--temp-dir={self._folder}",
+                   f"--system-config={json.dumps(SYSTEM)}"]  # fmt: skip
         else:
             own = [f"--address=127.0.0.1:{self.port}"]
         self._n_nodes += 1
@@ -102,7 +103,8 @@ class Nodes:
             )  # fmt: skip
         end_by = time.monotonic() + STARTS_S
         while b"Ray runtime started" not in log.read_bytes():
-            assert started.poll() is None and time.monotonic() < end_by, log.read_text(errors="replace")
+            assert started.poll() is None, log.read_text(errors="replace")
+            assert time.monotonic() < end_by, log.read_text(errors="replace")
             time.sleep(0.2)
         return f"{self.name}-{part}"
 
