@@ -420,7 +420,7 @@ def test_a_real_cluster_of_one_node_loses_a_worker_and_leaves_no_process(folder,
     env = {name: value for name, value in join.os.environ.items() if not name.startswith(("RAY_", "PYTEST_"))}
     env |= {MARK: mark, "OMP_NUM_THREADS": "1", "RAY_AUTH_MODE": "disabled"}
     finished = subprocess.run(
-        [*command, mark, "ray::Host"], cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=300
+        [*command, mark, "worker"], cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=300
     )
     assert finished.returncode == 0, finished.stderr
     found = json.loads(finished.stdout.splitlines()[-1])

@@ -32,7 +32,7 @@ class Progress:
     Parameters
     ----------
     arm
-        Whose runs; of arms that share them, the first of the plan.
+        Whose runs; of arms that share them, the first of the plan. Without runs, a notice in words.
     runs
         How many.
     computed

@@ -1,7 +1,7 @@
 """A driver of a cluster: fills a store with the runs of tests/test_pool.py, and kills something in the middle.
 
-``python -m tests.cluster.drive CHECKPOINT STORE WHERE [MARK TITLE]``: after the first runs are stored, processes with
-the mark and the title are killed with -9. It prints what it was told, in JSON.
+``python -m tests.cluster.drive CHECKPOINT STORE WHERE [MARK worker|all]``: when runs are stored and a worker with the
+mark is at work, it is killed with -9, or all processes with the mark. What the driver was told is printed, in JSON.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ def planned(model):
     return plan(tiny_runs.arms(*ARMS, "alone", **ALONE), mixtures(), model, seeds=(0, 1), metrics=METRICS)
 
 
-def main(folder: str, store: str, where: str, mark: str = "", title: str = "") -> None:
+def main(folder: str, store: str, where: str, mark: str = "", who: str = "") -> None:
     torch.set_num_threads(1)
     model = load_model(folder)
     said: list[str] = []
     killed: list[int] = []
 
     def kill(stored):
-        if mark and stored.computed and not killed:
-            killed.extend(marked(mark, title=title)[: 1 if title else None])
+        if mark and stored.computed and not killed and (at_work := marked(mark, title="ray::Host.go_on")):
+            killed.extend(at_work[:1] if who == "worker" else marked(mark))
             end(killed)
 
     found = {"error": None, "runs": 0}

@@ -54,7 +54,7 @@ class Nodes:
         self.name = secrets.token_hex(8)
         self._folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # sockets need a short path
         self._token = secrets.token_hex(32)
-        self._n_nodes = 0
+        self._started: list[subprocess.Popen[bytes]] = []
         self.port, self.client_port = free_port(), free_port()
 
     def __enter__(self) -> Self:
@@ -68,6 +68,8 @@ class Nodes:
             end(pids)
             assert time.monotonic() < end_by, pids
             time.sleep(0.1)
+        for started in self._started:
+            started.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def environment(self, part: str, **more: str) -> dict[str, str]:
@@ -85,14 +87,13 @@ class Nodes:
 
     def start(self, **environment: str) -> str:
         """Start one more node, the head first, and return what its processes are marked with."""
-        part = f"node{self._n_nodes}"
-        if self._n_nodes == 0:
+        part = f"node{len(self._started)}"
+        if not self._started:
             own = ["--head", f"--port={self.port}", f"--ray-client-server-port={self.client_port}",
                    "--include-dashboard=false", f"--temp-dir={self._folder}",
                    f"--system-config={json.dumps(SYSTEM)}"]  # fmt: skip
         else:
             own = [f"--address=127.0.0.1:{self.port}"]
-        self._n_nodes += 1
         log = self._folder / f"{part}.log"
         common = ["--block", "--num-cpus=1", "--num-gpus=0", f"--object-store-memory={100 << 20}"]
         with log.open("wb") as out:
@@ -101,6 +102,7 @@ class Nodes:
                 env=self.environment(part) | environment, cwd=self._folder, stdin=subprocess.DEVNULL,
                 stdout=out, stderr=out, start_new_session=True,
             )  # fmt: skip
+        self._started.append(started)
         end_by = time.monotonic() + STARTS_S
         while b"Ray runtime started" not in log.read_bytes():
             assert started.poll() is None, log.read_text(errors="replace")

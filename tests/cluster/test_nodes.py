@@ -65,7 +65,9 @@ def drive(nodes, folder, store, *arguments, where="auto"):
     """What a driver said at its end."""
     command = [sys.executable, "-m", "tests.cluster.drive", str(folder), str(store), where, *arguments]
     env = nodes.environment("driver")
-    finished = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=600)
+    finished = subprocess.run(
+        command, cwd=store.parent, env=env, capture_output=True, text=True, check=False, timeout=600
+    )
     assert finished.returncode == 0, finished.stderr
     found = json.loads(finished.stdout.splitlines()[-1])
     print(json.dumps(found))
@@ -81,7 +83,7 @@ def n_rows(store):
 
 
 def test_a_worker_that_is_killed(nodes, folder, serial, tmp_path):
-    found = drive(nodes, folder, tmp_path / "runs.sqlite", nodes.name, "ray::Host")
+    found = drive(nodes, folder, tmp_path / "runs.sqlite", nodes.name, "worker")
     assert found["error"] is None
     assert len(found["killed"]) == 1
     assert lost(found) >= 1
@@ -93,10 +95,11 @@ def test_a_worker_that_is_killed(nodes, folder, serial, tmp_path):
 
 def test_a_node_that_is_killed(nodes, folder, serial, tmp_path):
     third = nodes.start()
-    found = drive(nodes, folder, tmp_path / "runs.sqlite", third)
+    found = drive(nodes, folder, tmp_path / "runs.sqlite", third, "all")
     assert found["error"] is None
     assert found["slots"] == 3
     assert len(found["killed"]) > 1  # all of the node, its worker among them
+    assert lost(found) >= 1
     assert marked(third) == []
     assert n_rows(tmp_path / "runs.sqlite") == found["runs"]
     assert contents(tmp_path / "runs.sqlite") == serial
@@ -104,9 +107,10 @@ def test_a_node_that_is_killed(nodes, folder, serial, tmp_path):
 
 def test_from_another_machine_through_ray_client(nodes, folder, serial, tmp_path):
     where = f"ray://127.0.0.1:{nodes.client_port}"
-    found = drive(nodes, folder, tmp_path / "runs.sqlite", nodes.name, "ray::Host", where=where)
+    found = drive(nodes, folder, tmp_path / "runs.sqlite", nodes.name, "worker", where=where)
     assert found["error"] is None
     assert len(found["killed"]) == 1
+    assert lost(found) >= 1
     assert contents(tmp_path / "runs.sqlite") == serial
 
 

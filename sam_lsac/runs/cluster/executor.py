@@ -199,6 +199,7 @@ class RayExecutor(Executor):
 
     def _count_failed(self, worker: _Worker, reason: str) -> None:
         self._n_failed += not worker.was_ready
+        self._notice("a worker of the cluster was lost, which had nothing to do")
         if self._n_failed == N_TRIES:
             raise PlanError(
                 f"{N_TRIES} workers in turn ended while they began; the last one: {reason}. See Ray's logs of the node."
