@@ -18,7 +18,7 @@ from sam_lsac.model import load_model
 from sam_lsac.runs import plan
 from sam_lsac.runs.cluster import RayExecutor
 from tests import tiny_runs
-from tests.cluster.nodes import end, marked
+from tests.cluster.nodes import end, marked, warm
 from tests.test_pool import ALONE, ARMS, METRICS, filled
 
 
@@ -51,8 +51,15 @@ def main(folder: str, store: str, where: str, mark: str = "", who: str = "") -> 
     try:
         with RayExecutor(model, where=where, notice=said.append, patience_s=120.0) as executor:
             joined_s = time.monotonic() - begun
+            warm(executor)
+            warm_s = time.monotonic() - begun
             filled(Path(store), planned(model), model, mixtures(), executor, progress=kill)
-            found |= {"slots": executor.n_slots, "runs": len(planned(model).runs), "joined_s": joined_s}
+            found |= {
+                "slots": executor.n_slots,
+                "runs": len(planned(model).runs),
+                "joined_s": joined_s,
+                "warm_s": warm_s,
+            }
     except SamLsacError as error:
         found["error"] = f"{type(error).__name__}: {error}"
     print(json.dumps(found | {"said": said, "killed": killed, "wall_s": time.monotonic() - begun}))

@@ -20,7 +20,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-__all__ = ["MARK", "ROOT", "Nodes", "marked"]
+from sam_lsac.runs.cluster import RayExecutor
+from sam_lsac.runs.executor import Task
+
+__all__ = ["MARK", "ROOT", "Nodes", "marked", "warm"]
 
 ROOT = Path(__file__).resolve().parents[2]
 MARK = "SAM_LSAC_NODE"
@@ -39,6 +42,30 @@ def marked(mark: str, *, title: str = "") -> list[int]:
             if (command := (folder / "cmdline").read_bytes()) and command.startswith(title.encode()):
                 found.append(int(folder.name))
     return found
+
+
+def warm(executor: RayExecutor) -> None:
+    """Wait until as many workers as there may be have begun, and have nothing to do."""
+    for number in range(executor.n_slots):
+        executor.submit(Idle(number=-1 - number))
+    while any(worker.asked for worker in executor._workers):
+        for worker in executor._heard(timeout_s=1.0):
+            executor._hear(worker)
+    assert len(executor._workers) == executor.n_slots
+    executor._said.clear()
+
+
+class Idle(Task):
+    """No work at all."""
+
+    def __init__(self, *, number):
+        self.number = number
+
+    def parts(self, model):
+        yield from ()
+
+    def under_way(self, n_done):
+        return "nothing"
 
 
 def end(pids: list[int]) -> None:
@@ -81,6 +108,7 @@ class Nodes:
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": self._token,
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_worker_niceness": "0",  # else they wait for whatever else the machine does
             "PYTHONPATH": str(ROOT),
             "OMP_NUM_THREADS": "1",
         } | more  # fmt: skip

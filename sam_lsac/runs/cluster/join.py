@@ -21,8 +21,8 @@ __all__ = ["STARTED_HERE", "Share", "joined", "ray", "share_of"]
 
 STARTED_HERE, RUNNING_HERE = "ray", "auto"
 _SCHEME = "ray://"
-#: For a cluster that is started here. Nothing is sent to anybody.
-_STARTED: Mapping[str, str] = {"RAY_USAGE_STATS_ENABLED": "0"}
+#: For a cluster that is started here. Nothing is sent to anybody, and workers are no nicer than other processes are.
+_STARTED: Mapping[str, str] = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
 _OBJECT_STORE_BYTES = 512 << 20  # tasks and parts of results lie there for a moment
 _ANSWERS_S = 10.0
 
