@@ -16,6 +16,10 @@ import pytest
 
 #: Time of an evaluation / time of Meta's.
 GOAL_AGAINST_META = 0.85
+#: Time of processes of this machine / time of as many workers of a cluster.
+GOAL_OF_A_CLUSTER = 0.9
+#: Time of separations one by one / time of the plan of the same runs.
+GOAL_OF_A_PLAN = 5.0
 DURATIONS_S = (10, 30, 60)
 
 pytestmark = [pytest.mark.timing, pytest.mark.slow]
@@ -92,3 +96,35 @@ def test_time_of_an_evaluation_against_metas(benchmark, timed, seconds) -> None:
     time = benchmark.pedantic(timed.ratio_abab, args=(ours, metas), kwargs=settings, rounds=1, iterations=1)
     benchmark.extra_info.update({"time_ratio": time.ratio, "time_ratio_low": time.low, "time_ratio_high": time.high})
     assert time.low <= GOAL_AGAINST_META, time
+
+
+def test_time_of_a_clusters_workers_against_processes(benchmark, timed, tmp_path) -> None:
+    """As many workers of a local Ray cluster as processes without Ray, both at work before they are timed."""
+    pytest.importorskip("ray", reason="Ray is not installed")
+    from sam_lsac.processes import usable_cores
+    from sam_lsac.runs import local_executor
+    from sam_lsac.runs.cluster import RayExecutor
+
+    work = timed.Work(tmp_path)
+    with (
+        RayExecutor(work.model, where="ray", notice=print) as cluster,
+        local_executor(work.model, processes=max(2, usable_cores()), notice=print) as pool,
+    ):
+        calls, settings = (lambda: work.planned(pool), lambda: work.planned(cluster)), {"repeats": 5, "warmup": 1}
+        time = benchmark.pedantic(timed.ratio_abab, args=calls, kwargs=settings, rounds=1, iterations=1)
+    benchmark.extra_info.update({"efficiency": time.ratio, "efficiency_low": time.low, "efficiency_high": time.high})
+    assert time.high >= GOAL_OF_A_CLUSTER, time
+
+
+def test_time_of_a_plan_against_separations_one_by_one(benchmark, timed, tmp_path) -> None:
+    """The same runs of a few mixtures: a plan with shared starts, a process a core; or `separate` and score each."""
+    from sam_lsac.processes import usable_cores
+    from sam_lsac.runs import local_executor
+
+    work = timed.Work(tmp_path, n_mixtures=4)
+    with local_executor(work.model, processes=usable_cores(), notice=print) as pool:
+        calls, settings = (lambda: work.planned(pool), work.one_by_one), {"repeats": 3, "warmup": 1}
+        time = benchmark.pedantic(timed.ratio_abab, args=calls, kwargs=settings, rounds=1, iterations=1)
+    faster = {"times_faster": 1 / time.ratio, "times_faster_low": 1 / time.high, "times_faster_high": 1 / time.low}
+    benchmark.extra_info.update(faster | {"processes": usable_cores(), "runs": len(work.plan.runs)})
+    assert faster["times_faster_high"] >= GOAL_OF_A_PLAN, time

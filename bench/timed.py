@@ -2,22 +2,40 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from itertools import count
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 from sam_lsac.caching import CacheAttention
+from sam_lsac.claims import load_claims
 from sam_lsac.costs import TimeRatio, arm_cost, cache_bytes, peak_memory, ratio_abab, sizes_of
 from sam_lsac.interventions import Edit
-from sam_lsac.model import Conditions, SAMAudio
+from sam_lsac.metrics import measure
+from sam_lsac.mixtures import load_mixtures
+from sam_lsac.model import Conditions, SAMAudio, load_model
 from sam_lsac.model.velocity import PreparedVelocity
-from sam_lsac.separate import solve_batch
+from sam_lsac.runs import Executor, execute, open_store, plan
+from sam_lsac.runs.arms import resolve_arm
+from sam_lsac.separate import separate, solve_batch
 from sam_lsac.solver import Euler, Solver
+from sam_lsac.suite.options import HOUSE_CLAIMS
 
 #: Saved time / saved FLOPs.
 GOAL = 0.9
 TEXT_TOKENS = 4
+#: Of a plan whose time is measured.
+ARMS = (
+    "baseline",
+    "lsac-safe",
+    "lsac-balanced",
+    "lsac-aggressive",
+    "naive-14",
+    "naive-12",
+    "naive-10",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,3 +160,47 @@ def evaluations(bench: Bench) -> tuple[Callable[[], Tensor], Callable[[], Tensor
     a, b = ours(), metas()
     assert float((a - b).norm() / b.norm()) < 2e-5
     return ours, metas
+
+
+class Work:
+    """Runs of the embedded checkpoint, for whoever computes them; LSAC, its rivals and the solve that they begin with.
+
+    Parameters
+    ----------
+    folder
+        Of the stores, each used once.
+    n_mixtures
+        Of the clean tier.
+    """
+
+    def __init__(self, folder: Path, *, n_mixtures: int = 8) -> None:
+        self.model = load_model("embedded")
+        self.mixtures = load_mixtures(
+            "embedded", tiers=["clean"], per_tier=n_mixtures, sample_rate=self.model.sample_rate, duration_s=2.0
+        )
+        book = load_claims(HOUSE_CLAIMS)
+        self.arms = {name: book.arms[name] for name in ARMS}
+        self.plan = plan(self.arms, self.mixtures, self.model, seeds=(0,))
+        self._stores = (folder / f"{number}.sqlite" for number in count())
+
+    def planned(self, executor: Executor) -> None:
+        """All runs, as a session computes them, into a new store."""
+        with open_store(next(self._stores)) as store:
+            execute(self.plan, self.model, self.mixtures, store, batch_size=2, executor=executor)
+
+    def one_by_one(self) -> None:
+        """All runs, each as a user would: `separate`, then the scores."""
+        for arm in self.arms.values():
+            resolved = resolve_arm(arm, self.model)
+            for mixture in self.mixtures:
+                out = separate(
+                    self.model,
+                    mixture.target + mixture.residual,
+                    sample_rate=mixture.sample_rate,
+                    prompt=mixture.prompt,
+                    spans=mixture.spans or None,
+                    solver=resolved.solver,
+                    edits=resolved.edits,
+                    seed=0,
+                )
+                measure(out.target, target=mixture.target, residual=mixture.residual, sample_rate=mixture.sample_rate)

@@ -57,6 +57,7 @@ def test_every_example_is_tried_here():
         "separate_a_file.py",
         "attach_to_metas_class.py",
         "judge_a_claim",
+        "slurm",  # in tests/cluster
     }
 
 

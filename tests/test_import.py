@@ -62,9 +62,16 @@ def test_torch_is_not_imported_for(code):
     assert imported(code, LIGHT) == []
 
 
+def test_ray_is_not_imported_before_a_cluster_is_joined():
+    code = "import sam_lsac.suite.gather, sam_lsac.suite.usable, sam_lsac.runs.cluster"
+    assert imported(code, ("ray",)) == []
+
+
 def test_collecting_claims_imports_none_of_what_judges_them():
     code = "import pytest\nassert pytest.main(['--collect-only', '-q', '-p', 'no:hypothesispytest', 'bench']) == 0"
-    assert imported(code, ("torch", "pydantic", "scipy", "matplotlib", "sam_lsac.claims", "sam_lsac.report")) == []
+    assert (
+        imported(code, ("torch", "pydantic", "scipy", "matplotlib", "ray", "sam_lsac.claims", "sam_lsac.report")) == []
+    )
 
 
 def test_the_cases_that_are_collected_are_those_of_the_checked_file():

@@ -144,6 +144,7 @@ def test_the_grid_is_run_where_freezing_is_judged(tmp_path, claim, with_grid) ->
         model=str(rig.checkpoint),
         device="cpu",
         processes=1,
+        executor="local",
         mixtures=str(rig.mixtures),
         follow_outside=False,
         schedules={},

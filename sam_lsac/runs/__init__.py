@@ -1,6 +1,6 @@
 """Runs: what to compute (`plan`), where it is kept (`store`, `sqlite`), computing what is missing (`execute`).
 
-Who hands `execute` an executor (`local_executor`) computes in many processes.
+Who hands `execute` an executor computes in many processes (`local_executor`) or on a cluster (`sam_lsac.runs.cluster`).
 ``execute(plan(arms, mixtures, model, seeds=...), model, mixtures, store)`` computes what the store does not have; doing
 it again computes nothing. The scores of a plan, arm by arm, are ``scored_runs(store, plan)``.
 """

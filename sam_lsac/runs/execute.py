@@ -6,18 +6,15 @@ and how processes share a store, that of `sam_lsac.runs.turns`.
 
 from __future__ import annotations
 
-import platform
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
-
-import torch
 
 from sam_lsac.errors import PlanError
 from sam_lsac.mixtures import Mixture
 from sam_lsac.model import SAMAudio
 from sam_lsac.runs.chunk import chunks_of, examples_of
+from sam_lsac.runs.environment import environment_of
 from sam_lsac.runs.executor import Executor
 from sam_lsac.runs.local import Here
 from sam_lsac.runs.plan import Plan, RunSpec
@@ -27,8 +24,6 @@ from sam_lsac.runs.turns import Turn
 
 __all__ = ["Progress", "execute"]
 
-_LIBRARIES = ("torch", "numpy", "fast-bss-eval", "pesq", "pystoi")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
@@ -37,7 +32,7 @@ class Progress:
     Parameters
     ----------
     arm
-        Whose runs; of arms that share them, the first of the plan.
+        Whose runs; of arms that share them, the first of the plan. Without runs, a notice in words.
     runs
         How many.
     computed
@@ -109,7 +104,7 @@ def execute(
         return 0
     check_model(missing, model)
     arms = _arms_of(plan)
-    environment = _environment(model)
+    environment = environment_of(model)
 
     def report(counts: Mapping[str, int], *, computed: bool) -> None:
         for arm, count in counts.items():
@@ -117,7 +112,7 @@ def execute(
                 progress(Progress(arm=arm, runs=count, computed=computed))
 
     def keep_results(results: Sequence[RunResult]) -> None:
-        store.put([replace(one, environment=environment) for one in results])
+        store.put([replace(one, environment={**environment, **one.environment}) for one in results])
         report(Counter(arms[one.spec.key] for one in results), computed=results[0].noise_digest is not None)
 
     def kept(spec: RunSpec) -> tuple[str, ...]:
@@ -147,17 +142,4 @@ def _arms_of(plan: Plan) -> dict[str, str]:
     for arm, specs in (*plan.arms.items(), *plan.references.items()):
         for spec in specs:
             found.setdefault(spec.key, arm)
-    return found
-
-
-def _environment(model: SAMAudio) -> dict[str, str]:
-    """Versions and machine, as far as they may show in the figures."""
-    device = model.proj.weight.device
-    found = {"python": platform.python_version(), "machine": platform.machine()}
-    found["device"] = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
-    for library in _LIBRARIES:
-        try:
-            found[library] = version(library)
-        except PackageNotFoundError:  # an editable or vendored copy without metadata
-            found[library] = "unknown"
     return found

@@ -58,12 +58,12 @@ class Here(Executor):
     Parameters
     ----------
     model
-        Not edited otherwise meanwhile.
+        Not edited otherwise meanwhile; None where tasks need none.
     """
 
     n_slots = 1
 
-    def __init__(self, model: SAMAudio) -> None:
+    def __init__(self, model: SAMAudio | None) -> None:
         self._model = model
         self._tasks: deque[tuple[Task, Iterator[list[RunResult]]]] = deque()
 

@@ -23,7 +23,7 @@ from sam_lsac.model.digest import checkpoint_digest
 from sam_lsac.records import STRICT, read, unknown
 from sam_lsac.runs.arms import Arm, ResolvedArm, build_edit, describe_edit, resolve_arm
 from sam_lsac.runs.references import check_references, in_order, references_of
-from sam_lsac.runs.versions import code_version, edit_version
+from sam_lsac.runs.versions import code_version, versions_of
 from sam_lsac.separate import check_seed
 
 __all__ = ["Plan", "RunSpec", "plan"]
@@ -232,13 +232,6 @@ def _plain(value: Any) -> Any:
     return [_plain(one) for one in value] if isinstance(value, tuple) else value
 
 
-def _versions(edits: Sequence[Edit]) -> tuple[tuple[str, str], ...]:
-    """What the edits say decides beside the common code: their own, and that of libraries which they use."""
-    others = [edit for edit in edits if not type(edit).__module__.startswith("sam_lsac.interventions.")]
-    found = {f"source of {type(edit).__name__}": edit_version(edit) for edit in others}
-    return tuple(sorted((found | {name: one for edit in edits for name, one in edit.versions().items()}).items()))
-
-
 def _describe(mixture: Mixture) -> dict[str, Any]:
     return {
         "mixture": mixture.id,
@@ -256,7 +249,7 @@ def _condition(arm: ResolvedArm, baseline: ResolvedArm | None) -> dict[str, Any]
     return {
         "solver": arm.solver.text,
         "edits": arm.edits,
-        "versions": _versions(arm.edits),
+        "versions": versions_of(arm.edits),
         "text": arm.text,
         "spans": arm.spans,
         "record": record,

@@ -23,7 +23,7 @@ from sam_lsac.runs.compared import References
 from sam_lsac.runs.executor import Task
 from sam_lsac.runs.plan import RunSpec
 from sam_lsac.runs.store import RunResult
-from sam_lsac.runs.versions import code_version
+from sam_lsac.runs.versions import code_version, versions_of
 
 __all__ = ["ChunkTask", "ScoreTask", "check_model", "solved_only"]
 
@@ -65,11 +65,12 @@ class ChunkTask(Task):
         Raises
         ------
         PlanError
-            If model, code or a mixture is not that of the runs.
+            If model, code, an edit or a mixture is not that of the runs.
         """
         if model is None:
             raise PlanError("A chunk cannot be computed without a model; give the executor one.")
         check_model(self.specs, model)
+        self._check_edits()
         self._check_mixtures()
         done: dict[str, RunResult] = {}
 
@@ -85,6 +86,15 @@ class ChunkTask(Task):
     def under_way(self, n_done: int) -> str:
         """The arm's solver and edits, and the mixtures."""
         return _in_words([one.specs[min(n_done, len(one.specs) - 1)] for one in self.chunk])
+
+    def _check_edits(self) -> None:
+        for spec in self.chunk[0].specs:  # those of the others are the same
+            if (here := versions_of(spec.edits)) != spec.versions:
+                name, _ = min(set(here) ^ set(spec.versions))
+                raise PlanError(
+                    f"The plan was made for another {name} than the one here; install the same version wherever "
+                    "runs are computed."
+                )
 
     def _check_mixtures(self) -> None:
         for one in self.chunk:

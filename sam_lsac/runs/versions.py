@@ -9,15 +9,18 @@ from __future__ import annotations
 import ast
 import hashlib
 import sys
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
 from sam_lsac.errors import PlanError
 from sam_lsac.interventions import Edit
 
-__all__ = ["NUMERICAL", "code_version", "edit_version"]
+__all__ = ["NUMERICAL", "code_version", "edit_version", "package_version", "versions_of"]
 
 _CACHES = "sam_lsac.caching"
+#: What a wheel puts below the package and a repository beside it.
+_NOT_OURS = ("bench/", "embedded/")
 
 #: The source that decides what a run computes, below the package's folder: all that computing and batching import,
 #: but for what only checks, names or keeps (a test holds the list and the imports together), and for the caches, of
@@ -77,6 +80,35 @@ def edit_version(edit: Edit) -> str:
         waiting += [one for one in imported if one.startswith(f"{_CACHES}.") and one in sys.modules]
     for name, source in sorted(found.items()):
         total.update(f"{name} {_tree_digest(source)}\n".encode())
+    return total.hexdigest()
+
+
+def versions_of(edits: Sequence[Edit]) -> tuple[tuple[str, str], ...]:
+    """What edits say decides beside the common code: their own source, and the versions of libraries that they use.
+
+    Returns
+    -------
+    tuple of (str, str)
+        Name and version each, by name.
+
+    Raises
+    ------
+    PlanError
+        If an edit's class has no file.
+    """
+    others = [edit for edit in edits if not type(edit).__module__.startswith("sam_lsac.interventions.")]
+    found = {f"source of {type(edit).__name__}": edit_version(edit) for edit in others}
+    return tuple(sorted((found | {name: one for edit in edits for name, one in edit.versions().items()}).items()))
+
+
+def package_version() -> str:
+    """SHA-256 in hex over all of the package's source, to the byte: what processes that exchange tasks must share."""
+    package = Path(__file__).resolve().parents[1]
+    total = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        name = file.relative_to(package).as_posix()
+        if not name.startswith(_NOT_OURS):
+            total.update(f"{name} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     return total.hexdigest()
 
 

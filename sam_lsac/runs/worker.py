@@ -18,10 +18,11 @@ from typing import IO
 import torch
 
 from sam_lsac.model import SAMAudio, load_model
-from sam_lsac.runs.executor import Reply, Task, pack, unpack
+from sam_lsac.runs.executor import Executor, Reply, Task, pack, unpack
+from sam_lsac.runs.local import Here
 from sam_lsac.runs.pool import ModelSource, read_frame, write_frame
 
-__all__ = ["replies", "work"]
+__all__ = ["N_THREADS", "portable", "replies", "work"]
 
 N_THREADS = 1
 
@@ -41,36 +42,46 @@ def work() -> None:
             if source is not None and model is None:
                 model = load_model(source.folder, device=source.device, dtype=source.dtype)
         except Exception as error:  # whatever it is, the driver must hear of it
-            write_frame(tell, pack(Reply(number=task.number, error=_portable(error))))
+            write_frame(tell, pack(Reply(number=task.number, error=portable(error))))
             continue
-        for reply in replies(task, model):
+        for reply in replies(task, Here(model)):
             write_frame(tell, pack(reply))
 
 
-def replies(task: Task, model: SAMAudio | None) -> Iterator[Reply]:
+def replies(task: Task, executor: Executor) -> Iterator[Reply]:
     """Do a task: a reply for each part, then one that it is done, or the error with what was being computed.
 
     Parameters
     ----------
     task
         What to do.
-    model
-        Loaded here.
+    executor
+        Of this process, with nothing else to do; of no use any more after an error.
     """
     n_done = 0
     try:
-        for results in task.parts(model):
-            yield Reply(number=task.number, results=results)
+        executor.submit(task)
+        while True:
+            reply = executor.take()
+            if reply.error is not None:
+                raise reply.error
+            yield reply
+            if reply.is_last:
+                return
             n_done += 1
     except Exception as error:  # whatever it is, the driver must hear of it
         error.add_note(f"while computing {task.under_way(n_done)}")
-        yield Reply(number=task.number, error=_portable(error))
-    else:
-        yield Reply(number=task.number, is_last=True)
+        yield Reply(number=task.number, error=portable(error))
 
 
-def _portable(error: Exception) -> Exception:
-    """The error with the place where it was raised as a note, or its words where it is no plain data itself."""
+def portable(error: Exception) -> Exception:
+    """The error with the place where it was raised as a note, or its words where it is no plain data itself.
+
+    Parameters
+    ----------
+    error
+        As it was raised in this process.
+    """
     trace = "".join(traceback.format_exception(error)).rstrip()
     notes = [*getattr(error, "__notes__", ()), f"raised in worker process {os.getpid()}:\n{trace}"]
     try:

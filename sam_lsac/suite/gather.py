@@ -16,14 +16,14 @@ from sam_lsac.mixtures import Mixture, load_mixtures
 from sam_lsac.model import SAMAudio, load_model
 from sam_lsac.records import unknown
 from sam_lsac.report import Extras, Report, build_report, environment
-from sam_lsac.runs import Plan, Progress, entropy_rates, execute, local_executor, open_store
+from sam_lsac.runs import Executor, Plan, Progress, entropy_rates, execute, local_executor, open_store
 from sam_lsac.runs.arms import schedule_of
 from sam_lsac.schedule import find_schedule
 from sam_lsac.suite.beside import carried_over, paper_costs, run_costs, without_library
 from sam_lsac.suite.cases import Case, arms_by_tier, tiers_of
 from sam_lsac.suite.extras import Shown
 from sam_lsac.suite.kept import kept_bytes, schedule_files
-from sam_lsac.suite.options import Options, check_options, near
+from sam_lsac.suite.options import LOCAL, Options, check_options, near
 from sam_lsac.suite.runs_of import grid_of, plan_of
 
 __all__ = ["Evidence", "Prepared", "compute", "n_stored", "prepare"]
@@ -219,7 +219,7 @@ def compute(prepared: Prepared, *, step: Callable[[Progress], object]) -> Eviden
         step(Progress(arm=words, runs=0, computed=False))
 
     with open_store(options.store, replay=options.replay, notice=say) as store:
-        with local_executor(model, processes=options.processes, notice=say) as executor:
+        with _executor(prepared, notice=say) as executor:
             execute(
                 planned,
                 model,
@@ -251,6 +251,16 @@ def compute(prepared: Prepared, *, step: Callable[[Progress], object]) -> Eviden
         grid=prepared.grid,
         extras=extras,
     )
+
+
+def _executor(prepared: Prepared, *, notice: Callable[[str], object]) -> Executor:
+    """Where the missing runs are computed; a cluster is joined only if there are some."""
+    options = prepared.options
+    if options.executor == LOCAL or options.replay or not prepared.n_missing:
+        return local_executor(prepared.model, processes=options.processes, notice=notice)
+    from sam_lsac.runs.cluster import RayExecutor
+
+    return RayExecutor(prepared.model, where=options.executor, notice=notice)
 
 
 def n_stored(prepared: Prepared) -> int:

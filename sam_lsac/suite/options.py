@@ -6,6 +6,7 @@ The rows are the same for pytest and for a command line of one's own: ``add_opti
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, Literal
 from sam_lsac.bundled import bundled
 from sam_lsac.errors import InputError, SamLsacError
 from sam_lsac.processes import usable_cores
-from sam_lsac.suite.usable import check_device, check_new_folder, check_store
+from sam_lsac.suite.usable import check_cluster, check_device, check_new_folder, check_store
 from sam_lsac.suite.values import is_seed, path, shown, whole
 
 __all__ = ["HOUSE_CLAIMS", "Options", "add_options", "check_options", "read_options"]
@@ -25,6 +26,7 @@ HOUSE_CLAIMS = bundled("bench") / "claims.toml"
 LATEST = "last"
 GIVEN = "given"
 FAIL_ON = ("never", "flip")
+LOCAL = "local"
 
 _ROWS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
     {
@@ -34,6 +36,12 @@ _ROWS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "--processes": {
             "metavar": "N",
             "help": "processes that compute: whole runs on a CPU, scores beside a GPU (default: one a core)",
+        },
+        "--executor": {
+            "metavar": "WHERE",
+            "default": LOCAL,
+            "help": "local: processes of this machine (default); ray: a Ray cluster started for it; auto or "
+            "ray://HOST:PORT: one that runs",
         },
         "--mixtures": {"default": "embedded", "help": "embedded, or a folder of stems or of a known corpus"},
         "--follow-outside": {
@@ -80,6 +88,8 @@ class Options:
         Of torch.
     processes
         That compute; with 1 all is done in this one.
+    executor
+        "local" for those processes, or which Ray cluster computes instead.
     mixtures
         "embedded", or a folder.
     follow_outside
@@ -108,6 +118,7 @@ class Options:
     model: str
     device: str
     processes: int
+    executor: str
     mixtures: str
     follow_outside: bool
     per_tier: int
@@ -158,6 +169,7 @@ def read_options(given: Callable[[str], Any], *, root: Path) -> Options:
         model=given("--model"),
         device=given("--device"),
         processes=usable_cores() if (n := given("--processes")) is None else whole("--processes", n, example=2),
+        executor=_executor(given("--executor"), processes=given("--processes")),
         mixtures=given("--mixtures"),
         follow_outside=given("--follow-outside"),
         per_tier=whole("--mixtures-per-tier", given("--mixtures-per-tier"), example=24),
@@ -178,7 +190,7 @@ def check_options(options: Options) -> None:
     Raises
     ------
     InputError
-        If device, report folder or the report to compare with cannot be used.
+        If device, cluster, report folder or the report to compare with cannot be used.
     StoreError
         If the run store cannot.
     """
@@ -186,6 +198,8 @@ def check_options(options: Options) -> None:
     check_store("--store", options.store, replay=options.replay)
     check_new_folder("--report", options.report)
     _check_comparison(options)
+    if not (options.replay or options.executor == LOCAL):  # last, since it takes longest
+        check_cluster("--executor", options.executor, device=options.device)
 
 
 def read_seeds(text: str) -> tuple[int, ...]:
@@ -214,6 +228,19 @@ def _schedules(texts: Iterable[str]) -> Mapping[str, Path]:
 
 def _path(option: str, text: str | None, default: Path) -> Path:
     return default if text is None else path(option, text, remedy=f"give a path, or leave the option out for {default}")
+
+
+def _executor(text: str, *, processes: str | None) -> str:
+    if text == LOCAL:
+        return text
+    if text not in ("ray", "auto") and re.fullmatch(r"ray://[^/\s]+:\d{1,5}", text) is None:
+        raise InputError(f"--executor {shown(text)}: choose from local, ray, auto, or ray://HOST:PORT.")
+    if processes is not None:
+        raise InputError(
+            f"--processes {shown(processes)} is about this machine, and --executor {text} has one a core or GPU of "
+            "a cluster; leave one of the two out."
+        )
+    return text
 
 
 def _fail_on(text: str) -> Literal["never", "flip"]:

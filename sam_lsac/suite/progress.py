@@ -147,6 +147,9 @@ def _bar(total: int, console: Console) -> Iterator[Step]:
         task = bar.add_task("", total=total)
 
         def step(stored: Progress) -> None:
+            if not stored.runs:  # a notice
+                console.print(stored.arm)
+                return
             first = not tally.computed and stored.computed
             tally.step(stored)
             bar.update(task, completed=tally.done)
@@ -183,6 +186,9 @@ def _lines(total: int, stream: TextIO, every_s: float) -> Iterator[Step]:
             lines.tick()
 
     def step(stored: Progress) -> None:
+        if not stored.runs:  # a notice
+            write(stored.arm)
+            return
         first = not tally.computed and stored.computed
         tally.step(stored)
         if first:

@@ -6,10 +6,10 @@ import tempfile
 import textwrap
 from pathlib import Path
 
-from sam_lsac.errors import InputError, StoreError
+from sam_lsac.errors import InputError, PlanError, StoreError
 from sam_lsac.suite.values import shown
 
-__all__ = ["check_device", "check_new_file", "check_new_folder", "check_store"]
+__all__ = ["check_cluster", "check_device", "check_new_file", "check_new_folder", "check_store"]
 
 
 def check_device(option: str, name: str) -> None:
@@ -29,6 +29,37 @@ def check_device(option: str, name: str) -> None:
         usable, reason = False, textwrap.shorten(str(error) or type(error).__name__, 100, placeholder=" …")
     if not usable:
         raise InputError(f"{option} {shown(name)} cannot be used here ({reason}); use cpu, or cuda with CUDA.")
+
+
+def check_cluster(option: str, where: str, *, device: str) -> None:
+    """Join a cluster for a moment, which alone shows that it is there and has room for a worker.
+
+    Parameters
+    ----------
+    option
+        Its name, for the error.
+    where
+        Of `sam_lsac.runs.cluster.joined`.
+    device
+        On which workers would compute.
+
+    Raises
+    ------
+    InputError
+        If Ray is not installed, no such cluster answers, or none of its nodes has such a device.
+    """
+    import torch
+
+    from sam_lsac.runs.cluster.join import STARTED_HERE, joined, ray, share_of
+
+    try:
+        if where == STARTED_HERE:  # it takes ten seconds, and nobody else's doing can be in the way
+            ray()
+            return
+        with joined(where):
+            share_of(torch.device(device).type)
+    except PlanError as error:
+        raise InputError(f"{option} {where}: {error}") from error
 
 
 def check_store(option: str, path: Path, *, replay: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sqlite3
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,35 @@ def test_what_is_no_number_of_processes_is_refused(text: str, tmp_path: Path) ->
 def test_there_are_as_many_processes_as_cores_unless_given(tmp_path: Path) -> None:
     assert read(root=tmp_path).processes == usable_cores() == len(os.sched_getaffinity(0))
     assert read("--processes", "3", root=tmp_path).processes == 3
+
+
+@pytest.mark.parametrize(
+    "where", ["", "Ray", "cluster", "ray:/head:1", "ray://", "ray://head", "ray://head:", "10.0.0.1:6379"]
+)
+def test_what_is_no_executor_is_refused(where: str, tmp_path: Path) -> None:
+    assert "choose from local, ray, auto, or ray://HOST:PORT" in refused(f"--executor={where}", root=tmp_path)
+
+
+def test_a_cluster_and_a_number_of_processes_are_one_too_many(tmp_path: Path) -> None:
+    assert "leave one of the two out" in refused("--executor", "auto", "--processes", "2", root=tmp_path)
+    assert (
+        read("--executor", "local", "--processes", "2", root=tmp_path).executor
+        == "local"
+        == read(root=tmp_path).executor
+    )
+
+
+def test_a_cluster_needs_ray_and_must_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    for where in ("ray", "auto", "ray://head:10001"):
+        words = refused("--executor", where, root=tmp_path)
+        assert words == f"--executor {where}: Ray is not installed; pip install 'sam_lsac[cluster]'."
+
+
+def test_what_is_replayed_needs_no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    SQLiteStore(tmp_path / "store").close()
+    check_options(read("--executor", "auto", "--replay", "--store", str(tmp_path / "store"), root=tmp_path))
 
 
 @pytest.mark.parametrize("name", ["", "x", "gpu0", "xla", "meta", "cuda:99", "cpu,cuda", "\n"])
