@@ -1,4 +1,4 @@
-"""Levels of repeated looks at growing data: how much of a level each look may spend, so that all together spend it once.
+"""Levels of repeated looks at growing data: what part of a level each look may spend, so that all spend it once.
 
 A test that is made after every batch of mixtures, each time at its full level, rejects a true null far more often than
 that. An error-spending function says how much of the level may be spent by the time that a share t of the data is in;
@@ -6,7 +6,7 @@ here it is that of Lan and DeMets which resembles O'Brien and Fleming's bounds, 
 spends next to nothing early, when a test of few mixtures is least to be trusted, and leaves the last look nearly all.
 
 From it follow nominal levels, one a look, under the canonical joint distribution: statistics Z that are normal with
-covariance sqrt(t_j / t_k), as sums of independent increments have. Later looks do not change the levels of earlier ones.
+covariance sqrt(t_j / t_k), as sums of independent increments have. Later looks do not change earlier ones' levels.
 
 References
 ----------
