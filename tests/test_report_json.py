@@ -62,8 +62,8 @@ def broken(report, path, value):
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        (("version",), 1, "version 1 and this code reads 4: write the report again"),
-        (("version",), 2, "version 2 and this code reads 4"),
+        (("version",), 1, "version 1 and this code reads 5: write the report again"),
+        (("version",), 2, "version 2 and this code reads 5"),
         (("version",), ..., "version None"),
         (("schema",), "other", "is not a report"),
         (("claims", 0, "verdct"), "x", "unknown key 'verdct': did you mean 'verdict'"),

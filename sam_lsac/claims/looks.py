@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from sam_lsac.claims.claim import Claim
 from sam_lsac.claims.kinds import KINDS
 
-__all__ = ["FEWEST", "SIXTHS", "Look", "looks_of", "mixtures_of"]
+__all__ = ["FEWEST", "SIXTHS", "Look", "looks_of", "mixtures_of", "part_of"]
 
 SIXTHS = (2, 3, 4, 5, 6)
 """Of a tier's mixtures, after which a look is taken."""
@@ -59,6 +59,11 @@ def mixtures_of(claim: Claim, planned: Mapping[str, int]) -> dict[str, int]:
     return numbers if most is None else {tier: min(most, n) for tier, n in numbers.items()}
 
 
+def part_of(numbers: Mapping[str, int], sixths: int) -> dict[str, int]:
+    """Return so many sixths of each number, rounded up."""
+    return {tier: -(-n * sixths // 6) for tier, n in numbers.items()}
+
+
 def looks_of(claim: Claim, planned: Mapping[str, int]) -> tuple[Look, ...]:
     """Return the looks that a claim may take, all of its tiers at once; the last takes all of its mixtures.
 
@@ -70,7 +75,7 @@ def looks_of(claim: Claim, planned: Mapping[str, int]) -> tuple[Look, ...]:
         Mixtures of each tier in this run.
     """
     numbers = mixtures_of(claim, planned)
-    sizes = {sixths: {tier: -(-n * sixths // 6) for tier, n in numbers.items()} for sixths in SIXTHS}
+    sizes = {sixths: part_of(numbers, sixths) for sixths in SIXTHS}
     early = SIXTHS[:-1] if KINDS[claim.kind].early and numbers else ()
     taken = [sixths for sixths in early if min(sizes[sixths].values()) >= FEWEST and sizes[sixths] != numbers]
     taken.append(SIXTHS[-1])
