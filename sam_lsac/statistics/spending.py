@@ -33,8 +33,10 @@ __all__ = ["SPENDING", "nominal_levels", "spent"]
 SPENDING = "O'Brien-Fleming (Lan-DeMets)"
 """The name of the function that is spent by."""
 
-NODES = 256  # of Gauss and Legendre, over the values at which the looks go on
-LOWEST = -9.0  # standard errors below which no value is worth looking at
+NODES = 400  # of Gauss and Legendre, over the values at which the looks go on
+LOWEST, HIGHEST = -9.0, 40.0  # standard errors between which values and bounds are looked for
+TINY = 5e-324  # whose logarithm is finite
+LEAST = 1e-300  # is spent at least, so that a first look has a bound
 
 
 def spent(alpha: float, share: float) -> float:
@@ -57,7 +59,7 @@ def spent(alpha: float, share: float) -> float:
         raise InputError(f"a share of the data lies above 0 and is at most 1, got {share!r}: give n / n in all")
     if share == 1.0:
         return alpha
-    return float(2.0 * special.ndtr(special.ndtri(alpha / 2) / math.sqrt(share)))
+    return max(LEAST, float(2.0 * special.ndtr(special.ndtri(alpha / 2) / math.sqrt(share))))
 
 
 def nominal_levels(alpha: float, shares: Sequence[float]) -> tuple[float, ...]:
@@ -110,7 +112,7 @@ def _bound(at: Floats, mass: Floats, *, sd: float, share: float, spend: float) -
     """Return the value of the sum above which a look rejects with probability `spend`, where none has before."""
 
     def excess(bound: float) -> float:
-        return math.log(float(mass @ special.ndtr((at - bound) / sd))) - math.log(spend)
+        return math.log(max(float(mass @ special.ndtr((at - bound) / sd)), TINY)) - math.log(max(spend, LEAST))
 
     root = math.sqrt(share)
-    return float(optimize.brentq(excess, -8.0 * root, 12.0 * root, xtol=1e-13))
+    return float(optimize.brentq(excess, LOWEST * root, HIGHEST * root, xtol=1e-13))
