@@ -28,31 +28,36 @@ def test_levels_are_those_that_are_published():
     assert bounds == pytest.approx([4.877, 3.357, 2.680, 2.290, 2.031], abs=6e-4)
 
 
-@pytest.mark.parametrize("alpha", [0.05, 0.006, 1e-4])
+@pytest.mark.parametrize("alpha", [0.05, 0.006])
 def test_all_looks_together_reject_as_often_as_the_level_says(alpha):
     """Against another integration: of the joint normal distribution of three looks."""
     shares = (0.5, 0.75, 1.0)
     bounds = stats.norm.isf(nominal_levels(alpha, shares))
     covariance = [[math.sqrt(min(a, b) / max(a, b)) for b in shares] for a in shares]
-    inside = stats.multivariate_normal(cov=covariance, abseps=1e-12, releps=1e-10, maxpts=10**7).cdf(
+    inside = stats.multivariate_normal(cov=covariance, abseps=1e-7, releps=1e-7, maxpts=200_000).cdf(
         bounds, rng=np.random.default_rng(0)
     )
     assert 1 - inside == pytest.approx(alpha, rel=2e-3)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(shares=shares_of, alpha=st.sampled_from([0.3, 0.05, 0.006, 1e-4]))
-def test_levels_grow_and_never_exceed_what_may_be_spent(shares, alpha):
+def test_no_level_exceeds_what_may_be_spent_and_all_of_it_is(shares, alpha):
     levels = nominal_levels(alpha, shares)
-    assert all(0.0 < earlier < later for earlier, later in pairwise(levels))
-    assert levels[-1] <= alpha * ROUNDING
+    assert 0.0 < min(levels) <= max(levels) <= alpha * ROUNDING
     increments = np.diff([0.0, *(spent(alpha, share) for share in shares)])
     assert increments.sum() == pytest.approx(alpha, rel=1e-12)
     assert all(level * ROUNDING >= increment for level, increment in zip(levels, increments, strict=True))
     assert sum(levels) * ROUNDING >= alpha  # rejections of several looks coincide
 
 
-@settings(max_examples=20, deadline=None)
+@pytest.mark.parametrize("alpha", [0.05, 0.006, 1e-4])
+def test_levels_grow_from_look_to_look(alpha):
+    levels = nominal_levels(alpha, SHARES)
+    assert all(earlier < later for earlier, later in pairwise([*levels, alpha]))
+
+
+@settings(max_examples=15, deadline=None)
 @given(shares=shares_of)
 def test_later_looks_change_no_level_of_an_earlier_one(shares):
     whole = nominal_levels(0.01, shares)
@@ -78,7 +83,7 @@ def test_looks_at_no_more_data_than_before_are_refused(shares):
 
 
 def test_a_walk_crosses_the_bounds_as_often_as_the_level_says():
-    rng, draws, alpha = np.random.default_rng(3), 200_000, 0.05
+    rng, draws, alpha = np.random.default_rng(3), 100_000, 0.05
     steps = rng.standard_normal((draws, len(SHARES))) * np.sqrt(np.diff([0.0, *SHARES]))
     z = np.cumsum(steps, axis=1) / np.sqrt(SHARES)
     crossed = (z > stats.norm.isf(nominal_levels(alpha, SHARES))).any(axis=1).mean()
@@ -88,7 +93,7 @@ def test_a_walk_crosses_the_bounds_as_often_as_the_level_says():
 @pytest.mark.parametrize("world", ["normal", "t3"])
 @pytest.mark.parametrize("n", [24, 48])
 def test_the_test_of_a_contrast_keeps_its_level_over_all_looks(world, n):
-    samples, alpha = 40_000, 0.05
+    samples, alpha = 20_000, 0.05
     over_looks, once = looks_size(WORLDS[world], n, side=1, samples=samples)
     error = math.sqrt((1 - alpha) / (alpha * samples))
     assert over_looks[0] < 1 + 3 * error
@@ -96,7 +101,7 @@ def test_the_test_of_a_contrast_keeps_its_level_over_all_looks(world, n):
 
 
 def test_full_levels_at_every_look_would_be_seen():
-    over_looks, _ = looks_size(WORLDS["normal"], 48, side=1, samples=20_000, undivided=True)
+    over_looks, _ = looks_size(WORLDS["normal"], 48, side=1, samples=10_000, undivided=True)
     assert over_looks[0] > 1.4
 
 
