@@ -13,6 +13,7 @@ import pytest
 from sam_lsac.claims import Claim, Context, Ledger, load_claims, parse_claims
 from sam_lsac.suite.looks import Needs, look_by_look, needs_of
 from sam_lsac.suite.options import HOUSE_CLAIMS
+from sam_lsac.suite.planning import outline, plan_session
 from sam_lsac.suite.runs_of import first_runs, limited, numbers_of, plan_of
 from tests import tiny_runs
 from tests.claim_worlds import ARMS, COMMON, PAIRED, SETTINGS, make_context, rows_of
@@ -188,3 +189,17 @@ def test_first_runs_are_a_share_of_each_arms_own(whole) -> None:
     part = first_runs(planned, most=3, sixths=2)
     for specs in part.arms.values():
         assert set(numbers_of(dict.fromkeys((one.tier, one.mixture) for one in specs)).values()) == {1}
+
+
+@pytest.mark.parametrize("most", [3, 6, 10, 24, 99])
+def test_a_session_is_planned_with_the_mixtures_that_each_claim_asks_for(most: int) -> None:
+    """LS5 takes four arms on env; LS9 shares two of them there, and takes all mixtures of its nine on three tiers."""
+    book = load_claims(HOUSE_CLAIMS)
+    few = tuple(replace(one, mixtures_per_tier=most) if one.id == "LS5" else one for one in book.claims)
+    sizes = {"per_tier": 24, "seeds": (0,), "seconds": 2.0, "tokens": 4}
+    alone, together = (
+        plan_session(replace(book, claims=few), outline("embedded"), claims=claims, **sizes)
+        for claims in (("LS5",), ("LS5", "LS9"))
+    )
+    assert alone.work.runs == 4 * min(most, 24)
+    assert together.work.runs == 3 * 9 * 24 + min(most, 24)  # of naive-15, which is LS5's alone
