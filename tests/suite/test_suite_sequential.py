@@ -77,7 +77,7 @@ def test_workers_and_a_replay_find_the_same(rig: Rig, first: str) -> None:
     assert rig.n_runs() == n_runs
     refused = rig.pytest("--replay", "--report", "none")
     assert refused.returncode == pytest.ExitCode.USAGE_ERROR
-    assert "missing" in refused.stdout + refused.stderr
+    assert "runs are not in" in refused.stdout + refused.stderr
 
 
 def test_a_sequential_replay_without_its_runs_says_so(tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_a_sequential_replay_without_its_runs_says_so(tmp_path: Path) -> None:
     refused = rig.pytest("--sequential", "--replay")
     assert refused.returncode == pytest.ExitCode.USAGE_ERROR, refused.stdout + refused.stderr
     assert "INTERNALERROR" not in refused.stdout + refused.stderr
-    assert "missing" in refused.stdout + refused.stderr
+    assert "runs are not in" in refused.stdout + refused.stderr
 
 
 # ---------------------------------------------------------------------------------------- the loop, without any model
