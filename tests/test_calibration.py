@@ -15,8 +15,8 @@ from tests.calibration.worlds import WORLDS, group_numbers
 CLAIMS = {claim.id: claim for claim in load_claims(BOOK).claims}
 
 
-def rates_of(claim, scenario, world="normal", simulations=30):
-    return measure(Cell(claim=claim, scenario=scenario, world=world, simulations=simulations))
+def rates_of(claim, scenario, world="normal", simulations=30, **how):
+    return measure(Cell(claim=claim, scenario=scenario, world=world, simulations=simulations, **how))
 
 
 def test_every_kind_of_the_book_is_simulated():
@@ -44,6 +44,10 @@ def test_a_null_is_neither_supported_nor_refuted(claim):
 @pytest.mark.parametrize(("claim", "truth", "status"), [("GH2", "true", "supported"), ("LS3", "false", "refuted")])
 def test_what_is_plain_is_found(claim, truth, status):
     assert rates_of(claim, truth, simulations=5).counts == Counter({status: 5})
+
+
+def test_a_null_is_neither_supported_nor_refuted_at_any_look():
+    assert rates_of("GH2", "null", simulations=12, sequential=True).faults == []
 
 
 def test_many_missing_figures_decide_nothing():

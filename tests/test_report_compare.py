@@ -7,9 +7,11 @@ from xml.etree import ElementTree
 import pytest
 
 from sam_lsac.claims import Finding
+from sam_lsac.claims.verdict import LookTaken
 from sam_lsac.errors import InputError, StoreError
 from sam_lsac.report import compare, from_json, history, to_json
 from sam_lsac.report.badge import write_badge
+from sam_lsac.report.looks import sequential
 from sam_lsac.report.markdown import summary
 from tests.report_sample import simulated_report, with_verdict
 
@@ -34,6 +36,38 @@ def test_a_flip_is_listed_and_fails(report):
     assert "LS4 ✓ supported -> ✗ refuted" in str(comparison)
     assert "1 flipped (0 beyond noise), 0 vanished, 0 added, 0 moved." in str(comparison)
     assert not comparison.fails("never")
+
+
+def by_looks(report, planned=24):
+    """The report as if it had been judged look by look."""
+    return replace(report, sequential=sequential({"clean": planned, "noisy": planned, "env": planned}))
+
+
+def test_what_other_levels_leave_undecided_is_no_flip(report):
+    undecided = with_verdict(report, "LS4", status="inconclusive", tiers={"noisy": "inconclusive"})
+    for old, new in ((report, by_looks(undecided)), (by_looks(undecided), report)):
+        comparison = compare(old, new)
+        assert (comparison.changes, comparison.fails()) == ((), False)
+        (note,) = comparison.notes
+        assert "stop by different rules" in note
+        assert "LS4" in note
+    assert compare(by_looks(report, 24), by_looks(undecided, 12)).flips == ()
+
+
+def test_by_the_same_rule_it_is_and_so_is_the_opposite_by_any(report):
+    undecided = with_verdict(report, "LS4", status="inconclusive")
+    assert [one.claim_id for one in compare(by_looks(report), by_looks(undecided)).flips] == ["LS4"]
+    refuted = by_looks(with_verdict(report, "LS4", status="refuted"))
+    assert [one.claim_id for one in compare(report, refuted).flips] == ["LS4"]
+
+
+def test_another_look_alone_changes_nothing(report):
+    look = LookTaken(number=1, of=4, mixtures=12, planned=24, level=1e-4, refutation_level=1e-5)
+    old, new = (
+        by_looks(with_verdict(report, "LS4", looks={"noisy": one}))
+        for one in (look, replace(look, number=3, mixtures=20, level=3e-3))
+    )
+    assert (compare(old, new).changes, compare(old, new).notes) == ((), ())
 
 
 TIERS = {"clean": "supported", "noisy": "supported", "env": "inconclusive"}

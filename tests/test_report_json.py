@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 import sam_lsac.report
 from sam_lsac.__main__ import main
 from sam_lsac.claims import Finding
+from sam_lsac.claims.verdict import LookTaken
 from sam_lsac.errors import InputError, StoreError
 from sam_lsac.report import from_json, junit_properties, to_json
 from sam_lsac.report.json import schema_text
+from sam_lsac.report.looks import sequential
 from tests.report_sample import simulated_report, with_verdict
 
 
@@ -62,8 +64,8 @@ def broken(report, path, value):
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
-        (("version",), 1, "version 1 and this code reads 4: write the report again"),
-        (("version",), 2, "version 2 and this code reads 4"),
+        (("version",), 1, "version 1 and this code reads 5: write the report again"),
+        (("version",), 2, "version 2 and this code reads 5"),
         (("version",), ..., "version None"),
         (("schema",), "other", "is not a report"),
         (("claims", 0, "verdct"), "x", "unknown key 'verdct': did you mean 'verdict'"),
@@ -150,6 +152,21 @@ def test_another_reader_of_the_schema_accepts_a_report(report, bare):
     odd = Finding(quantity="loss", estimate=1.0, d=math.inf, d_low=-math.inf, p=math.nan)
     for one in (report, bare, simulated_report(only=("LS2",)), with_verdict(report, "LS3", findings=(odd,))):
         assert refused(json.loads(to_json(one))) == 0
+
+
+def test_a_sequential_report_is_written_and_read_with_its_looks(report):
+    look = LookTaken(number=2, of=4, mixtures=16, planned=24, level=1e-3, refutation_level=2e-4)
+    judged = replace(with_verdict(report, "LS4", looks={"noisy": look}), sequential=sequential({"noisy": 24}))
+    text = to_json(judged)
+    assert from_json(text) == judged
+    assert from_json(text).verdict("LS4").looks == {"noisy": look}
+    data = json.loads(text)
+    assert refused(data) == 0
+    data["sequential"]["sixths"] = "all"
+    assert refused(data) > 0
+    with pytest.raises(StoreError):
+        from_json(json.dumps(data))
+    assert json.loads(to_json(report))["sequential"] is None
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,8 @@ def _check_shape(claim: Claim, where: str, *, kind: Kind) -> None:
         raise ClaimError(f"{where}: kind {claim.kind} compares arms and rivals one to one: give as many of each")
     if kind.matches and (without := [arm for arm in claim.arms if arm not in claim.matched]):
         raise ClaimError(f"{where}: matched: {without[0]} has no rival: name one for every arm")
+    if claim.mixtures_per_tier is not None and not (claim.columns or kind.watches):
+        raise ClaimError(f"{where}: kind {claim.kind} needs no mixtures: leave mixtures_per_tier out")
     if len(claim.baselines) not in (1, len(claim.arms)):
         raise ClaimError(f"{where}: baselines must be one for all arms or one for each: got {len(claim.baselines)}")
     if claim.stronger_tier and (claim.stronger_tier not in claim.tiers or len(claim.tiers) < 2):

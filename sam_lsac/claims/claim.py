@@ -5,12 +5,12 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal
 
-from sam_lsac.claims.verdict import Context
+from sam_lsac.claims.verdict import Context, Status
 from sam_lsac.errors import ClaimError
 from sam_lsac.metrics import COMPARISONS, comparison
 from sam_lsac.records import STRICT, unknown
 from sam_lsac.runs.arms import Arm
-from sam_lsac.statistics import bonferroni
+from sam_lsac.statistics import bonferroni, nominal_levels
 
 __all__ = ["Arm", "Claim", "KnownRefutation", "Settings"]
 
@@ -124,6 +124,12 @@ class Claim:
         The paper's figures as text by "tier/arm", "arm" or "tier"; shown beside ours.
     known_refutations
         By name or digest of a checkpoint.
+    mixtures_per_tier
+        Most mixtures of a tier that it is judged on, the first of the plan; None for all that a run has.
+    shares
+        At a look of sequential judging, the share of the mixtures that this look and each before it has; else empty.
+    early
+        The verdicts that may be given before all mixtures are in.
     settings
         Of its book.
     """
@@ -159,6 +165,9 @@ class Claim:
     sizes: Mapping[str, float] = field(default_factory=_nothing)
     figures: Mapping[str, str] = field(default_factory=_nothing)
     known_refutations: Mapping[str, KnownRefutation] = field(default_factory=_nothing)
+    mixtures_per_tier: int | None = None
+    shares: tuple[float, ...] = ()
+    early: frozenset[Status] = frozenset()
 
     @property
     def columns(self) -> tuple[tuple[str, str, str], ...]:
@@ -183,16 +192,18 @@ class Claim:
 
     @property
     def level(self) -> float:
-        """The level of every test that supports the claim: its share of the family's `alpha`."""
-        return self.alpha / self.family_size
+        """The level of every test that supports the claim: its share of the family's `alpha`, or what a look has."""
+        return self._at_look(self.alpha / self.family_size, "supported")
 
     @property
     def refutation_level(self) -> float:
-        """The level of every test that refutes it: `level`, shared between all that it could show."""
-        return self.level / self.n_contradictions
+        """The level of every test that refutes it: that share divided by all that it could show, or what a look has."""
+        return self._at_look(self.alpha / self.family_size / self.n_contradictions, "refuted")
 
     def adjusted(self, p: float, *, refuting: bool = False) -> float:
         """Return a p value that is significant below `alpha`."""
+        if self.shares:
+            return min(1.0, p * self.alpha / (self.refutation_level if refuting else self.level))
         return bonferroni(p, family_size=self.family_size * (self.n_contradictions if refuting else 1))
 
     def judged_on(self, context: Context) -> "Claim":
@@ -239,6 +250,12 @@ class Claim:
         if known is None or (tier is not None and known.tiers and tier not in known.tiers):
             return None
         return known.reason
+
+    def _at_look(self, level: float, status: Status) -> float:
+        """Return the nominal level of a verdict at this look; all of it where the last look is the only one for it."""
+        if not self.shares or (self.shares[-1] == 1.0 and status not in self.early):
+            return level
+        return nominal_levels(level, self.shares)[-1]
 
     def _no_case(self, tier: str) -> str:
         if self.cases == (None,):

@@ -1,26 +1,35 @@
-"""The judgement of one claim: each of its tiers by itself, then all of them together."""
+"""The judgement of one claim: each of its tiers by itself, at its looks where there are any, then all together."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sam_lsac.claims.claim import Claim, applies
 from sam_lsac.claims.kind import Evidence, Kind, UndecidedError, combine
 from sam_lsac.claims.kinds import KINDS
 from sam_lsac.claims.ledger import Ledger
+from sam_lsac.claims.looks import Look, looks_of, mixtures_of
 from sam_lsac.claims.reach import covered, mixtures_needed
-from sam_lsac.claims.verdict import Context, Finding, Status, Verdict
+from sam_lsac.claims.verdict import Context, Finding, LookTaken, Status, Verdict
 from sam_lsac.errors import ClaimError
 from sam_lsac.records import unknown
 
-__all__ = ["headline", "judge", "judge_case", "not_applicable"]
+__all__ = ["headline", "judge", "judge_case", "not_applicable", "stops_at"]
+
+
+Find = Callable[[Claim, Ledger, Context], Iterable[Evidence]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Part:
-    """What was said of one tier (None: of none in particular); `reason` is why nothing was found."""
+    """What was said of one tier (None: of none in particular), of the claim as it was judged, at a look if at one.
 
+    `reason` is why nothing was found.
+    """
+
+    claim: Claim
     tier: str | None
     status: Status
+    look: Look | None = None
     evidence: tuple[Evidence, ...] = ()
     reason: str = ""
 
@@ -29,7 +38,14 @@ class _Part:
         return tuple(one.finding for one in self.evidence)
 
 
-def judge(claim: Claim, ledger: Ledger, context: Context, *, tiers: Sequence[str] | None = None) -> Verdict:
+def judge(
+    claim: Claim,
+    ledger: Ledger,
+    context: Context,
+    *,
+    tiers: Sequence[str] | None = None,
+    planned: Mapping[str, int] | None = None,
+) -> Verdict:
     """Judge one claim on one checkpoint: each of its cases by itself, then all of them together.
 
     Parameters
@@ -42,6 +58,9 @@ def judge(claim: Claim, ledger: Ledger, context: Context, *, tiers: Sequence[str
         The checkpoint, and what else is known of it.
     tiers
         Those of the claim's tiers that are judged; all of them where not given.
+    planned
+        Mixtures of each tier in this run, where judging is sequential: each case is judged at its looks up to the first
+        that decides it, on the mixtures of that look, however many the ledger has. Judged once where not given.
 
     Returns
     -------
@@ -58,7 +77,7 @@ def judge(claim: Claim, ledger: Ledger, context: Context, *, tiers: Sequence[str
     """
     kind, claim = _kind(claim), claim.judged_on(context)
     asked = claim.tiers if tiers is None else _chosen(claim, tiers)
-    parts = _parts(claim, kind, asked, ledger=ledger, context=context)
+    parts = _parts(claim, kind, asked, ledger=ledger, context=context, planned=planned)
     findings = tuple(finding for part in parts for finding in part.findings)
     statuses = [part.status for part in parts]
     status = combine(statuses)
@@ -72,8 +91,9 @@ def judge(claim: Claim, ledger: Ledger, context: Context, *, tiers: Sequence[str
         said = ", ".join(f"{tier} {one}" for tier, one in cases.items())
         reasons.append(f"Judged here: {said}; left out: {', '.join(left_out)}.")
     if status == "inconclusive":
+        at_end = next((part.claim for part in parts if part.status == status), claim)
         needed, words = mixtures_needed(
-            claim, [one for part in parts for one in part.evidence if kind.decides(claim, one.finding)]
+            at_end, [one for part in parts for one in part.evidence if kind.decides(claim, one.finding)]
         )
         reasons.append(words)
     counted = [finding for finding in findings if finding.n]
@@ -84,16 +104,41 @@ def judge(claim: Claim, ledger: Ledger, context: Context, *, tiers: Sequence[str
         n=min((finding.n for finding in counted), default=0),
         n_dropped=max((finding.n_dropped for finding in counted), default=0),
         n_failed=max((finding.n_failed for finding in counted), default=0),
-        scope=covered(claim, findings, status) if status in ("supported", "refuted") else "",
+        scope=_scope(parts, status),
         pairs_needed=needed if status == "inconclusive" else None,
         findings=findings,
         tiers=cases,
+        looks=_looks_taken(claim, parts),
     )
 
 
-def judge_case(claim: Claim, tier: str | None, ledger: Ledger, context: Context) -> Verdict:
+def judge_case(
+    claim: Claim, tier: str | None, ledger: Ledger, context: Context, *, planned: Mapping[str, int] | None = None
+) -> Verdict:
     """Judge one case of a claim: that of a tier, or with None the whole claim; see `judge`."""
-    return judge(claim.on(tier), ledger, context)
+    return judge(claim.on(tier), ledger, context, planned=planned)
+
+
+def stops_at(look: Look, claim: Claim, ledger: Ledger, context: Context) -> bool:
+    """Return whether a case of sequential judging needs no mixtures beyond a look's.
+
+    Parameters
+    ----------
+    look
+        One of `looks_of`, such as none before it has stopped.
+    claim
+        One case: `Claim.on` a tier, or the whole of a claim that compares its tiers.
+    ledger
+        With the look's mixtures; more do not matter.
+    context
+        The checkpoint, and what else is known of it.
+    """
+    if look.is_last:
+        return True
+    kind, claim = _kind(claim), claim.judged_on(context)
+    alone = [replace(claim, tiers=(tier,)) for tier in claim.tiers] or [claim]
+    whole = claim if kind.across is not None and claim.cases == (None,) else None
+    return _decided(_at(look, alone, kind, ledger=ledger, context=context, whole=whole), kind)
 
 
 def headline(claim: Claim, verdict: Verdict) -> tuple[str, ...]:
@@ -116,41 +161,128 @@ def _chosen(claim: Claim, tiers: Sequence[str]) -> tuple[str, ...]:
     return tuple(tier for tier in claim.tiers if tier in tiers)
 
 
-def _parts(claim: Claim, kind: Kind, asked: Sequence[str], *, ledger: Ledger, context: Context) -> list[_Part]:
+def _parts(
+    claim: Claim,
+    kind: Kind,
+    asked: Sequence[str],
+    *,
+    ledger: Ledger,
+    context: Context,
+    planned: Mapping[str, int] | None,
+) -> list[_Part]:
     """Return what is said of each tier, and last what compares them."""
     alone = [replace(claim, tiers=(tier,)) for tier in asked] if claim.tiers else [claim]
     if reason := not_applicable(claim, context):
-        return [_Part(tier=_tier(one), status="not run", reason=reason) for one in alone]
+        return [_Part(claim=one, tier=_tier(one), status="not run", reason=reason) for one in alone]
     absent = [_tier(one) for one in alone if _absent(one, ledger)]
     missing = _missing(replace(claim, tiers=tuple(filter(None, absent))), ledger) if absent else ""
-    parts = []
-    for one in alone:
-        if _tier(one) in absent:
-            parts.append(_Part(tier=_tier(one), status="not run", reason=missing))
-        else:
-            parts.append(_part(one, kind, kind.find, ledger=ledger, context=context))
-    if kind.across is not None and claim.cases == (None,) and not absent:
-        parts.append(replace(_part(claim, kind, kind.across, ledger=ledger, context=context), tier=None))
+    there = [one for one in alone if _tier(one) not in absent]
+    whole = claim if kind.across is not None and claim.cases == (None,) and not absent else None
+    cases = [there] if claim.cases == (None,) else [[one] for one in there]  # what is decided together
+    found = [
+        part
+        for case in filter(None, cases)
+        for part in _stopped(case, kind, ledger=ledger, context=context, whole=whole, planned=planned)
+    ]
+    left_out = [
+        _Part(claim=one, tier=_tier(one), status="not run", reason=missing) for one in alone if one not in there
+    ]
+    tiers = [*map(_tier, alone), *([None] if whole else [])]
+    return sorted([*found, *left_out], key=lambda part: tiers.index(part.tier))
+
+
+def _stopped(
+    alone: Sequence[Claim],
+    kind: Kind,
+    *,
+    ledger: Ledger,
+    context: Context,
+    whole: Claim | None,
+    planned: Mapping[str, int] | None,
+) -> list[_Part]:
+    """Return what is said of one case, at its first look that decides it, or at its last; without looks at once."""
+    everything = replace(alone[0], tiers=tuple(tier for one in alone for tier in one.tiers))
+    looks: Sequence[Look | None] = (None,) if planned is None else looks_of(everything, planned)
+    parts: list[_Part] = []
+    for look in looks:
+        parts = _at(look, alone, kind, ledger=ledger, context=context, whole=whole)
+        if _decided(parts, kind):
+            break
     return parts
+
+
+def _at(
+    look: Look | None, alone: Sequence[Claim], kind: Kind, *, ledger: Ledger, context: Context, whole: Claim | None
+) -> list[_Part]:
+    """Return what is said of one case at a look: of each tier, and of the `whole` what compares them."""
+    everything = replace(alone[0], tiers=tuple(tier for one in alone for tier in one.tiers))
+    if look is None and everything.mixtures_per_tier is not None:
+        tiers = dict.fromkeys(row.tier for row in ledger.rows)
+        sizes: Mapping[str, int] | None = mixtures_of(everything, {tier: len(ledger.mixtures(tier)) for tier in tiers})
+    else:
+        sizes = look.sizes if look is not None and (look.of > 1 or everything.mixtures_per_tier is not None) else None
+    if sizes is not None:
+        ledger, context = _sample(everything, ledger, context, sizes)
+
+    def judged(claim: Claim, find: Find) -> _Part:
+        return _part(_with_looks(claim, look, kind), kind, find, ledger=ledger, context=context, look=look)
+
+    parts = [judged(one, kind.find) for one in alone]
+    if whole is not None and kind.across is not None:
+        parts.append(replace(judged(whole, kind.across), tier=None))
+    return parts
+
+
+def _with_looks(claim: Claim, look: Look | None, kind: Kind) -> Claim:
+    return claim if look is None else replace(claim, shares=look.shares, early=kind.early)
+
+
+def _sample(claim: Claim, ledger: Ledger, context: Context, sizes: Mapping[str, int]) -> tuple[Ledger, Context]:
+    """Return what the claim's own runs say on the first mixtures of each tier: nothing else may matter to it."""
+    rates = context.entropy_rates
+    if rates is not None:
+        first = {mixture for tier, n in sizes.items() for mixture in ledger.mixtures(tier)[:n]}
+        context = replace(context, entropy_rates={name: rate for name, rate in rates.items() if name in first})
+    return ledger.sample(claim.columns, sizes) if claim.columns else ledger, context
+
+
+def _decided(parts: Iterable[_Part], kind: Kind) -> bool:
+    """Return whether these are all parts of a case that more mixtures are not to change."""
+    return combine(part.status for part in parts) in kind.early
+
+
+def _scope(parts: Iterable[_Part], status: Status) -> str:
+    if status not in ("supported", "refuted"):
+        return ""
+    return covered([(part.claim, finding) for part in parts for finding in part.findings], status)
+
+
+def _looks_taken(claim: Claim, parts: Iterable[_Part]) -> dict[str, LookTaken]:
+    """Return where each case stopped that could take more than one look."""
+    return {
+        "" if claim.cases == (None,) else part.tier or "": LookTaken(
+            number=part.look.number,
+            of=part.look.of,
+            mixtures=min(part.look.sizes.values()),
+            planned=min(part.look.planned.values()),
+            level=part.claim.level,
+            refutation_level=part.claim.refutation_level,
+        )
+        for part in parts
+        if part.look is not None and part.look.of > 1
+    }
 
 
 def _tier(claim: Claim) -> str | None:
     return claim.tiers[0] if claim.tiers else None
 
 
-def _part(
-    claim: Claim,
-    kind: Kind,
-    find: Callable[[Claim, Ledger, Context], Iterable[Evidence]],
-    *,
-    ledger: Ledger,
-    context: Context,
-) -> _Part:
+def _part(claim: Claim, kind: Kind, find: Find, *, ledger: Ledger, context: Context, look: Look | None = None) -> _Part:
+    part = _Part(claim=claim, tier=_tier(claim), status="inconclusive", look=look)
     try:
-        evidence = tuple(find(claim, ledger, context))
+        part = replace(part, evidence=tuple(find(claim, ledger, context)))
     except UndecidedError as undecided:
-        return _Part(tier=_tier(claim), status=undecided.status, reason=undecided.reason)
-    part = _Part(tier=_tier(claim), status="inconclusive", evidence=evidence)
+        return replace(part, status=undecided.status, reason=undecided.reason)
     return replace(part, status=kind.status(claim, part.findings))
 
 

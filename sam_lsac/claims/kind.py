@@ -110,6 +110,8 @@ class Kind:
         Whether `arms` and `rivals` are compared one to one.
     matches
         Whether every arm needs a rival in `matched`.
+    early
+        Verdicts that sequential judging may give before all mixtures are in (docs/verdicts.md).
     watches
         Whether what is recorded in the baseline's runs is looked at, though the claim names no columns.
     """
@@ -129,6 +131,7 @@ class Kind:
     exactly: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     parallel: bool = False
     matches: bool = False
+    early: frozenset[Status] = frozenset({"supported", "refuted"})
     watches: bool = False
 
     def status(self, claim: Claim, findings: Iterable[Finding]) -> Status:

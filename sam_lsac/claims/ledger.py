@@ -1,7 +1,7 @@
 """The scores of all runs as plain rows, and the one place where runs are paired and incomplete mixtures dropped."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -141,7 +141,7 @@ class Ledger:
     _columns: Mapping[tuple[str, str, str], Mapping[str, Mapping[int, Row]]] = field(
         init=False, repr=False, compare=False
     )
-    _groups: Mapping[str, tuple[str, str]] = field(init=False, repr=False, compare=False)
+    _homes: Mapping[str, tuple[str, str, str]] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         columns: dict[tuple[str, str, str], dict[str, dict[int, Row]]] = {}
@@ -157,7 +157,7 @@ class Ledger:
                 )
             seeds[row.seed] = row
         object.__setattr__(self, "_columns", MappingProxyType(columns))
-        object.__setattr__(self, "_groups", MappingProxyType({m: home[1:] for m, home in homes.items()}))
+        object.__setattr__(self, "_homes", MappingProxyType(homes))
 
     def has(self, metric: str, *, arm: str, tier: str) -> bool:
         """Return whether there is any row of this metric, arm and tier."""
@@ -165,7 +165,32 @@ class Ledger:
 
     def group(self, mixture: str) -> str:
         """Return the target's group of a mixture; empty where the ledger does not know it."""
-        return self._groups.get(mixture, ("", ""))[0]
+        return self._homes.get(mixture, ("", "", ""))[1]
+
+    def mixtures(self, tier: str) -> tuple[str, ...]:
+        """Return the mixtures of a tier in the order in which rows first name them: that of the plan."""
+        return tuple(mixture for mixture, (home, _, _) in self._homes.items() if home == tier)
+
+    def sample(self, columns: Iterable[tuple[str, str, str]], sizes: Mapping[str, int]) -> "Ledger":
+        """Return the rows of some columns on the first mixtures of each tier alone.
+
+        Parameters
+        ----------
+        columns
+            Tier, arm and metric of each.
+        sizes
+            By tier, how many mixtures; none of a tier that is not there.
+        """
+        first = {tier: frozenset(self.mixtures(tier)[:n]) for tier, n in sizes.items()}
+        return Ledger(
+            tuple(
+                row
+                for tier, arm, metric in columns
+                for mixture, seeds in self._columns.get((metric, arm, tier), {}).items()
+                if mixture in first.get(tier, ())
+                for row in seeds.values()
+            )
+        )
 
     def paired(self, metric: str, *, arm: str, baseline: str, tier: str) -> Pairs:
         """Return `metric` of `arm` (first) and of `baseline` (second) for every mixture that has both.
@@ -258,8 +283,8 @@ class Ledger:
         mixtures = tuple(mixture for mixture in aligned.figures for _ in range(each))
         return Pairs(
             mixtures=mixtures,
-            groups=tuple(self._groups[mixture][0] for mixture in mixtures),
-            residual_groups=tuple(self._groups[mixture][1] for mixture in mixtures),
+            groups=tuple(self._homes[mixture][1] for mixture in mixtures),
+            residual_groups=tuple(self._homes[mixture][2] for mixture in mixtures),
             first=first,
             second=second,
             failed=aligned.failed,

@@ -16,19 +16,21 @@ UNRESTRICTED = "new voices and sounds too (unrestricted)"
 ENOUGH_GROUPS = 8  # of targets and of residuals, below which a test over groups says too little
 
 
-def covered(claim: Claim, findings: Iterable[Finding], status: Status) -> str:
+def covered(judged: Iterable[tuple[Claim, Finding]], status: Status) -> str:
     """Return what a verdict speaks of (docs/verdicts.md, rule 11); empty where it compares no mixtures.
 
-    All figures that support must pass the gate over groups, and of those that refute one.
+    All figures that support must pass the gate over groups, and of those that refute one: each at the level of the
+    claim as it was judged, at its look.
     """
-    gates = [one.groups for one in findings if one.status == status and one.groups is not None]
+    gates = [(claim, one.groups) for claim, one in judged if one.status == status and one.groups is not None]
+    passed = [
+        _passed(gate, level=claim.level if status == "supported" else claim.refutation_level) for claim, gate in gates
+    ]
     if not gates:
         return ""
-    level = claim.level if status == "supported" else claim.refutation_level
-    passed = [_passed(gate, level=level) for gate in gates]
     if all(passed) or (status == "refuted" and any(passed)):
         return UNRESTRICTED
-    fewest = min(min(gate.n_targets, gate.n_residuals or gate.n_targets) for gate in gates)
+    fewest = min(min(gate.n_targets, gate.n_residuals or gate.n_targets) for _, gate in gates)
     return f"new recordings of these voices and sounds ({fewest} groups or more a tier)"
 
 

@@ -19,7 +19,7 @@ from sam_lsac.records import STRICT, read, unknown
 __all__ = ["File", "arm_of", "claim_fields", "settings_of"]
 
 EVERY = ("id", "section", "quote", "paper", "kind", "applies_to")
-ANY = ("alpha", "baselines", "figures", "known_refutations")
+ANY = ("alpha", "baselines", "figures", "known_refutations", "mixtures_per_tier")
 
 T = TypeVar("T")
 
@@ -128,6 +128,7 @@ def _types() -> Mapping[str, Any]:
         "sizes": Annotated[dict[str, positive], Field(min_length=1)],
         "smallest_factor": Annotated[float, Field(gt=1.0, allow_inf_nan=False)],
         "targets": Annotated[dict[str, positive], Field(min_length=1)],
+        "mixtures_per_tier": Annotated[int, Field(ge=3)],
         "seeds": Annotated[tuple[count, ...], Field(min_length=1), AfterValidator(_different)],
         "edits": tuple[dict[str, Any], ...],
         "references": Annotated[tuple[text, ...], AfterValidator(_different)],

@@ -9,7 +9,7 @@ from sam_lsac.costs import ArmCost
 from sam_lsac.records import STRICT, Extended
 from sam_lsac.runs.leaks import Leak
 
-__all__ = ["ArmCost", "Context", "Finding", "Groups", "Harm", "Status", "Verdict"]
+__all__ = ["ArmCost", "Context", "Finding", "Groups", "Harm", "LookTaken", "Status", "Verdict"]
 
 Status = Literal["supported", "refuted", "inconclusive", "shown", "not run"]
 
@@ -167,6 +167,30 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LookTaken:
+    """Where a case of sequential judging stopped.
+
+    Parameters
+    ----------
+    number, of
+        The look, from 1, and how many the case could have taken.
+    mixtures, planned
+        Of each of its tiers, the fewest: those of the look, and those of the last one.
+    level, refutation_level
+        Of this look's tests, of all that it could have spent.
+    """
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+    number: int
+    of: int
+    mixtures: int
+    planned: int
+    level: float
+    refutation_level: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
     """The judgement of one claim on one checkpoint.
 
@@ -189,6 +213,8 @@ class Verdict:
         The figures behind it.
     tiers
         The status of each tier that was judged; empty where the claim is one case.
+    looks
+        By tier, or by "" where the claim is one case, where sequential judging stopped; empty where it was judged once.
     """
 
     __pydantic_config__: ClassVar[Any] = STRICT
@@ -203,3 +229,4 @@ class Verdict:
     pairs_needed: int | None = None
     findings: tuple[Finding, ...] = field(default=(), repr=False)
     tiers: Mapping[str, Status] = field(default_factory=lambda: MappingProxyType({}))
+    looks: Mapping[str, LookTaken] = field(default_factory=lambda: MappingProxyType({}))

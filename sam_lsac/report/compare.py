@@ -1,7 +1,7 @@
 """Two reports side by side: what a change of code, checkpoint or mixtures did to the verdicts."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -23,6 +23,7 @@ HEADINGS: dict[Kind, str] = {
     "moved": "Moved effects (the intervals do not overlap)",
 }
 UNJUDGED = ("absent", "not run", "shown")  # from nothing to figures; a step back is vanished, a step ahead is added
+UNDECIDED = "inconclusive"
 NO_CHANGE = "No verdict flipped, no effect moved."
 
 
@@ -110,8 +111,10 @@ def compare(old: Report | Path | str, new: Report | Path | str) -> Comparison:
     Comparison
         A verdict that was judged (not "not run") in both and differs is flipped, that of a claim as well as that of a
         tier; one that was judged and is not any more is vanished. What either run was not asked for is not compared:
-        a note names it. What is shown without a judgement is not judged. An effect is moved where both have an interval
-        and these do not overlap. A flip says whether it is beyond noise: see `sam_lsac.report.flips`.
+        a note names it. Where they stop by different rules, as a sequential run and one that judges once, a verdict
+        that one decides and the other does not is no flip, for their levels differ: a note names it. What is shown
+        without a judgement is not judged. An effect is moved where both have an interval and these do not overlap. A
+        flip says whether it is beyond noise: see `sam_lsac.report.flips`.
 
     Raises
     ------
@@ -121,13 +124,15 @@ def compare(old: Report | Path | str, new: Report | Path | str) -> Comparison:
     before, after = (one if isinstance(one, Report) else from_json(one) for one in (old, new))
     seen = {row.id: row for row in before.claims}
     now = {row.id: row for row in after.claims}
-    changes = [
+    found = [
         change
         for claim_id in dict.fromkeys((*seen, *now))
         for change in _claim_changes(claim_id, seen.get(claim_id), now.get(claim_id), alpha=after.alpha)
     ]
-    notes = (*_notes(before, after), *_not_compared(seen, now))
-    return Comparison(changes=tuple(changes), notes=notes)
+    by_stopping = [one for one in found if before.sequential != after.sequential and _is_of_stopping(one)]
+    changes = tuple(one for one in found if one not in by_stopping)
+    notes = (*_notes(before, after), *_not_compared(seen, now), *_of_stopping(by_stopping))
+    return Comparison(changes=changes, notes=notes)
 
 
 def _claim_changes(claim_id: str, old: ClaimRow | None, new: ClaimRow | None, *, alpha: float) -> Iterator[Change]:
@@ -197,6 +202,16 @@ def _notes(before: Report, after: Report) -> Iterator[str]:
         yield f"The mixtures differ: {dict(old.mixtures)} and {dict(new.mixtures)}."
     if (before.alpha, before.theta) != (after.alpha, after.theta):
         yield "The level or the share of no loss differs: a verdict may have flipped for that reason alone."
+
+
+def _is_of_stopping(change: Change) -> bool:
+    """Whether looks at the same figures, with other levels, may be all of a change."""
+    return change.kind == "flipped" and UNDECIDED in (change.before, change.after)
+
+
+def _of_stopping(changes: Iterable[Change]) -> Iterator[str]:
+    if said := [str(replace(one, noise="")) for one in changes]:
+        yield f"The reports stop by different rules, which may be all that these differ by: {'; '.join(said)}."
 
 
 def _not_compared(seen: dict[str, ClaimRow], now: dict[str, ClaimRow]) -> Iterator[str]:

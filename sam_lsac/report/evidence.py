@@ -6,6 +6,7 @@ from typing import Protocol
 from sam_lsac.claims import Finding, Verdict
 from sam_lsac.claims.verdict import Groups
 from sam_lsac.claims.wording import number, unit_of
+from sam_lsac.report.looks import looks_text
 
 __all__ = ["counts", "details", "groups", "harm", "reach"]
 
@@ -80,7 +81,7 @@ def reach(verdict: Verdict) -> str:
 
 
 def details(verdict: Verdict, smallest_effects: Mapping[str, float]) -> tuple[str, ...]:
-    """Return what a reader of a claim's sentence must know besides: its reach, its weakest test over groups, the worst.
+    """Return what a claim's sentence leaves out: its reach, its looks, its weakest test over groups, the worst.
 
     Parameters
     ----------
@@ -91,7 +92,7 @@ def details(verdict: Verdict, smallest_effects: Mapping[str, float]) -> tuple[st
     """
     tested = [one for one in verdict.findings if one.groups is not None]
     harmed = [one for one in verdict.findings if one.harm is not None]
-    lines = [reach(verdict)]
+    lines = [reach(verdict), looks_text(verdict)]
     if tested:
         weakest = max(tested, key=_p_of_groups)
         lines.append(f"{_where(weakest)}: {groups(weakest.groups)}" if weakest.groups else "")

@@ -20,7 +20,7 @@ from sam_lsac.report.model import Contents, Report
 __all__ = ["from_json", "junit_properties", "schema_text", "to_json"]
 
 SCHEMA = "sam_lsac.report"
-VERSION = 4
+VERSION = 5
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 AGAIN = "write the report again with this version of sam_lsac (pytest bench --replay computes nothing anew)"
 
@@ -32,7 +32,7 @@ class Document(Contents):
     __pydantic_config__: ClassVar[Any] = STRICT
 
     schema: Literal["sam_lsac.report"]
-    version: Literal[4]
+    version: Literal[5]
 
 
 def to_json(report: Report) -> str:

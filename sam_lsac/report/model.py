@@ -12,6 +12,7 @@ from sam_lsac.report.caveats import Caveat, caveats
 from sam_lsac.report.costs import cost_of
 from sam_lsac.report.environment import Environment
 from sam_lsac.report.extras import Extras
+from sam_lsac.report.looks import Sequential, sequential
 from sam_lsac.report.tables import Tables, summarise
 
 __all__ = ["ClaimRow", "Contents", "Report", "build_report"]
@@ -82,6 +83,8 @@ class Contents:
         The arm that tables and plots compare with, and its solver, such as "euler:16".
     metric
         The axis of fidelity of tables and plots.
+    sequential
+        How the run judged look by look; None where it judged once.
     """
 
     __pydantic_config__: ClassVar[Any] = STRICT
@@ -99,6 +102,7 @@ class Contents:
     reference: str
     reference_solver: str
     metric: str
+    sequential: Sequential | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +155,7 @@ def build_report(
     environment: Environment,
     arms: Mapping[str, Arm] | None = None,
     extras: Extras | None = None,
+    planned: Mapping[str, int] | None = None,
 ) -> Report:
     """Gather a report.
 
@@ -164,6 +169,8 @@ def build_report(
         Arms of the ledger that the book does not have, such as a grid of freezes.
     extras
         Sounds, curves and matrices.
+    planned
+        Mixtures of each tier, where judging was sequential: then nothing is advised, since that choice has no looks.
 
     Raises
     ------
@@ -180,7 +187,7 @@ def build_report(
     return Report(
         environment=environment,
         claims=tuple(_row(claim, judged.get(claim.id), ledger, book=book, context=context) for claim in book.claims),
-        advice=advise(book, ledger, context),
+        advice=advise(book, ledger, context) if planned is None else None,
         tables=tables,
         notes={views.topics[prefix]: note for prefix, note in views.notes.items()},
         caveats=caveats(book, judged, context, arms=tables.arms, extras=known),
@@ -191,6 +198,7 @@ def build_report(
         reference=views.reference,
         reference_solver=book.arms[views.reference].solver,
         metric=views.metric,
+        sequential=sequential(planned),
         extras=known,
     )
 

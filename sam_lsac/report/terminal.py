@@ -12,6 +12,7 @@ from sam_lsac.claims import Status
 from sam_lsac.claims.wording import MARKS, NOTHING, effect, estimate, metric_name, percent, unit_of
 from sam_lsac.report.evidence import counts, reach
 from sam_lsac.report.legible import legible
+from sam_lsac.report.looks import looks_text, sequential_text
 from sam_lsac.report.model import ClaimRow, Report
 from sam_lsac.report.shipping import (
     HEADING,
@@ -66,12 +67,14 @@ def summary_line(report: Report) -> str:
     """Return one line: the checkpoint, its mixtures, how many claims have each status, and how many are left out."""
     seen = report.environment
     counts = [f"{count} {name}" for name, count in report.counts.items() if count]
+    looks = ", judged sequentially" if report.sequential is not None else ""
     others = sum(map(len, report.outside.values()))
     if others:
         counts.append(f"{others} outside this run")
     mixtures = "/".join(str(seen.mixtures.get(tier, 0)) for tier in report.tiers)
     return legible(
-        f"{seen.checkpoint} ({seen.digest[:12]}), {mixtures} mixtures ({'/'.join(report.tiers)}): {', '.join(counts)}"
+        f"{seen.checkpoint} ({seen.digest[:12]}), {mixtures} mixtures ({'/'.join(report.tiers)}){looks}: "
+        f"{', '.join(counts)}"
     )
 
 
@@ -85,6 +88,7 @@ def verdict_table(report: Report, *, width: int = 100, colour: bool = False, rea
     if reasons:
         parts += [_reason(row, width) for row in report.judged if _is_explained(row)]
         parts += ["".join(_wrapped(line, width) for line in reach_lines(report))] if report.judged else []
+        parts += ["".join(_wrapped(line, width) for line in looks_lines(report))] if report.sequential else []
     if outside := outside_lines(report):
         parts.append("".join(_wrapped(line, width) for line in outside))
     return "\n".join(parts)
@@ -104,6 +108,13 @@ def reach_lines(report: Report) -> list[str]:
     return [f"{', '.join(ids)}: {words}." for words, ids in found.items()]
 
 
+def looks_lines(report: Report) -> list[str]:
+    """Return how a sequential run judged, and where the cases of each claim stopped."""
+    said = [(row.id, looks_text(row.verdict)) for row in report.judged]
+    how = [sequential_text(report.sequential)] if report.sequential is not None else []
+    return [*how, *(f"{claim_id}: {words}." for claim_id, words in said if words)]
+
+
 def arms_note(report: Report) -> str:
     """Return what the figures of the table of arms are."""
     return (
@@ -117,9 +128,10 @@ def bounds_text(report: Report) -> str:
     metric = report.metric
     least = report.smallest_effects.get(metric.split("/")[0])
     smallest = f"; smallest effect of {metric_name(metric)} {least:g} {unit_of(metric)}".rstrip()
+    looks = f". {sequential_text(report.sequential)}" if report.sequential is not None else ""
     return (
         f"alpha {report.alpha:g} per family; no loss: a deviation below {report.theta:g} of the matched rival's"
-        f"{'' if least is None else smallest}"
+        f"{'' if least is None else smallest}{looks}"
     )
 
 

@@ -11,6 +11,7 @@ effect         Cohen's d_z of a contrast, bounds that hold for skewed data
 nested         test over groups of mixtures (voices), variance of mixture, seed and rest
 joint          how many mixtures show all conditions of a claim at once
 families       Bonferroni over a stated family
+spending       levels of repeated looks at growing data
 resampling     bootstrap intervals of a mean and a ratio
 groups         do two groups of different mixtures differ (Welch)
 =============  =========================================================================================
@@ -23,6 +24,7 @@ from sam_lsac.statistics.groups import welch
 from sam_lsac.statistics.joint import Conditions, joint_pairs_needed
 from sam_lsac.statistics.nested import GroupTest, VarianceComponents, group_test, variance_components
 from sam_lsac.statistics.resampling import Interval, mean_interval, ratio_interval
+from sam_lsac.statistics.spending import nominal_levels
 
 __all__ = [
     "Conditions",
@@ -38,6 +40,7 @@ __all__ = [
     "group_test",
     "joint_pairs_needed",
     "mean_interval",
+    "nominal_levels",
     "ratio_interval",
     "share_beyond",
     "sign_test",

@@ -9,6 +9,7 @@ from sam_lsac.caching.peers import missing_library
 from sam_lsac.claims import ArmCost, Book
 from sam_lsac.claims.claim import Claim
 from sam_lsac.claims.kinds.state_leak import KIND as STATE_LEAK
+from sam_lsac.claims.looks import SIXTHS
 from sam_lsac.costs import arm_cost, is_on_paper, measured_cost
 from sam_lsac.errors import InputError
 from sam_lsac.mixtures import Mixture
@@ -16,8 +17,9 @@ from sam_lsac.model import SAMAudio
 from sam_lsac.runs import Plan, Store, resolve_arm
 from sam_lsac.runs.leaks import Leak, leaks
 from sam_lsac.solver import parse_solver
+from sam_lsac.suite.runs_of import first_runs
 
-__all__ = ["carried_over", "paper_costs", "run_costs", "without_library"]
+__all__ = ["carried_over", "first_costs", "paper_costs", "run_costs", "without_library"]
 
 
 def paper_costs(book: Book, model: SAMAudio, mixtures: Sequence[Mixture], *, arms: Sequence[str]) -> dict[str, ArmCost]:
@@ -60,6 +62,39 @@ def run_costs(
             sizes = _sizes(book, model, mixtures, text=specs[0].text)
             found[name] = measured_cost(name, model, parse_solver(specs[0].solver), hits=hits, **sizes)
     return found
+
+
+def first_costs(
+    book: Book,
+    model: SAMAudio,
+    mixtures: Sequence[Mixture],
+    *,
+    plan: Plan,
+    store: Store,
+    claims: Sequence[Claim],
+    sequential: bool,
+) -> dict[int | None, dict[str, ArmCost]]:
+    """What these arms saved in the first of their runs: of the mixtures that a claim is judged on, whoever stops when.
+
+    By `Claim.mixtures_per_tier`; where all runs of a plan count, there is nothing.
+
+    Parameters
+    ----------
+    book, model, mixtures
+        Of the selection.
+    plan, store
+        All runs that might be needed, and those that were computed.
+    claims
+        That are judged.
+    sequential
+        Whether a third of the mixtures counts, which every look has, or all of them.
+    """
+    if all(is_on_paper(specs[0].edits) for specs in plan.arms.values() if specs):
+        return {}
+    sixths = SIXTHS[0] if sequential else SIXTHS[-1]
+    asked = {claim.mixtures_per_tier for claim in claims} - (set() if sequential else {None})
+    parts = {most: first_runs(plan, most=most, sixths=sixths) for most in asked}
+    return {most: run_costs(book, model, mixtures, plan=part, store=store) for most, part in parts.items()}
 
 
 def without_library(book: Book) -> dict[str, str]:

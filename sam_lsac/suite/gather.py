@@ -4,29 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from sam_lsac.claims import Arm, Book, Context, Ledger, Verdict, judge, judge_case, load_claims
+from sam_lsac.claims import KINDS, Arm, ArmCost, Book, Claim, Context, Ledger, load_claims
 from sam_lsac.claims.collect import ledger, seconds
 from sam_lsac.claims.judge import not_applicable
+from sam_lsac.claims.looks import mixtures_of
 from sam_lsac.costs import count_flops
 from sam_lsac.errors import InputError, SamLsacError
 from sam_lsac.mixtures import Mixture, load_mixtures
 from sam_lsac.model import SAMAudio, load_model
 from sam_lsac.records import unknown
-from sam_lsac.report import Extras, Report, build_report, environment
-from sam_lsac.runs import Executor, Plan, Progress, entropy_rates, execute, local_executor, open_store
+from sam_lsac.runs import Executor, Plan, Progress, Store, entropy_rates, execute, local_executor, open_store
 from sam_lsac.runs.arms import schedule_of
 from sam_lsac.schedule import find_schedule
-from sam_lsac.suite.beside import carried_over, paper_costs, run_costs, without_library
-from sam_lsac.suite.cases import Case, arms_by_tier, tiers_of
+from sam_lsac.suite.beside import carried_over, first_costs, paper_costs, run_costs, without_library
+from sam_lsac.suite.cases import Case, arms_by_tier
+from sam_lsac.suite.evidence import Evidence, context_for
 from sam_lsac.suite.extras import Shown
 from sam_lsac.suite.kept import kept_bytes, schedule_files
+from sam_lsac.suite.looks import Needs, look_by_look, needs_of
 from sam_lsac.suite.options import LOCAL, Options, check_options, near
-from sam_lsac.suite.runs_of import grid_of, plan_of
+from sam_lsac.suite.runs_of import grid_of, limited, numbers_of, plan_of
 
-__all__ = ["Evidence", "Prepared", "compute", "n_stored", "prepare"]
+__all__ = ["Prepared", "compute", "n_stored", "prepare"]
 
 #: The embedded checkpoint hears a fixed excerpt of each cached mixture; any other model hears the whole.
 EMBEDDED_SECONDS = 2.0
@@ -61,7 +64,9 @@ class Prepared:
     grid
         Arms that judge nothing and draw the curves of freezing.
     n_missing
-        Runs of the plan that the store does not have.
+        Runs of the plan that the store does not have; the most that are computed where judging is sequential.
+    planned
+        Mixtures of each tier.
     """
 
     options: Options
@@ -73,6 +78,7 @@ class Prepared:
     context: Context
     grid: Mapping[str, Arm]
     n_missing: int
+    planned: Mapping[str, int]
 
     @property
     def n_runs(self) -> int:
@@ -91,58 +97,12 @@ class Prepared:
         weight = self.model.proj.weight
         dtype = str(weight.dtype).removeprefix("torch.")
         seeds = ", ".join(str(seed) for seed in self.seeds)
-        there = f"{self.n_runs - self.n_missing} of {self.n_runs} runs there, {self.n_missing} missing"
+        most = "at most " if self.options.sequential else ""
+        there = f"{self.n_runs - self.n_missing} of {self.n_runs} runs there, {most}{self.n_missing} missing"
         return (
             f"model: {self.model.name} ({str(self.model.checkpoint_digest)[:12]}), {self.options.device}, {dtype}",
             f"mixtures: {counts}; seeds: {seeds}; cases: {len(self.cases)} of {near(self.options.claims)}",
             f"store: {near(self.options.store)}, {there if self.n_runs else 'no run is needed'}",
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Evidence:
-    """Runs of a model, as the claims see them.
-
-    Parameters
-    ----------
-    book
-        The claims file.
-    ledger
-        Scores of the runs.
-    context
-        What is known of the checkpoint besides.
-    device
-        Where the model is.
-    grid
-        Arms of the ledger that the book does not have.
-    extras
-        What the report shows beside the verdicts.
-    """
-
-    book: Book
-    ledger: Ledger
-    context: Context
-    device: str
-    grid: Mapping[str, Arm]
-    extras: Extras
-
-    def verdict(self, case: Case) -> Verdict:
-        """Judge one case."""
-        return judge_case(self.book[case.claim_id], case.tier, self.ledger, self.context)
-
-    def known_refutation(self, case: Case) -> str | None:
-        """Why a case is known to be refuted on this checkpoint, or None."""
-        return self.book[case.claim_id].known_refutation(self.context, case.tier)
-
-    def report(self, cases: Sequence[Case]) -> Report:
-        """Judge the claims of a selection, each over its selected tiers, and add what a reader needs beside them."""
-        verdicts = [
-            judge(self.book[claim_id], self.ledger, self.context, tiers=tiers)
-            for claim_id, tiers in tiers_of(self.book, cases).items()
-        ]
-        seen = environment(self.context, self.ledger, device=self.device)
-        return build_report(
-            self.book, verdicts, self.ledger, self.context, environment=seen, arms=self.grid, extras=self.extras
         )
 
 
@@ -179,21 +139,26 @@ def prepare(options: Options, cases: Sequence[Case], *, book: Book | None = None
     named = [arm for claim in claims for arm in (*claim.baselines, *claim.arms, *claim.rivals, *claim.controls)]
     arms = tuple(dict.fromkeys([book.views.reference, *named]))
     grid = grid_of(book, model, arms)
-    planned = plan_of(book, model, mixtures, wanted=wanted, grid=grid, seeds=_seeds(options, book))
+    runs = plan_of(book, model, mixtures, wanted=wanted, grid=grid, seeds=_seeds(options, book))
+    planned = numbers_of((mixture.tier, mixture.id) for mixture in mixtures)
+    if any(claim.mixtures_per_tier is not None for claim in claims):
+        needs = needs_of(book, [(claim, mixtures_of(claim, planned)) for claim in claims])
+        runs = limited(runs, needs, grid=grid)
     return Prepared(
         options=options,
         book=book,
         cases=tuple(cases),
         model=model,
         mixtures=mixtures,
-        plan=planned,
+        plan=runs,
         context=replace(
             context,
             costs=paper_costs(book, model, mixtures, arms=arms),
             cache_bytes=kept_bytes(book, model, arms=arms, seconds=mixtures[0].duration_s),
         ),
         grid=grid,
-        n_missing=_n_missing(options, planned),
+        n_missing=_n_missing(options, runs),
+        planned=planned,
     )
 
 
@@ -212,44 +177,85 @@ def compute(prepared: Prepared, *, step: Callable[[Progress], object]) -> Eviden
     SamLsacError
         If the store cannot be used, or an edit or a cache does nothing.
     """
-    options, model, planned = prepared.options, prepared.model, prepared.plan
-    shown = Shown(prepared.book, model, prepared.mixtures, planned)
+    options, model, book = prepared.options, prepared.model, prepared.book
+    kept = Shown(book, model, prepared.mixtures, prepared.plan)
+    claims = [book[case.claim_id] for case in prepared.cases]
 
     def say(words: str) -> None:
         step(Progress(arm=words, runs=0, computed=False))
 
     with open_store(options.store, replay=options.replay, notice=say) as store:
         with _executor(prepared, notice=say) as executor:
-            execute(
-                planned,
-                model,
-                prepared.mixtures,
-                store,
-                progress=step,
-                batch_size=_BATCH_SIZES.get(model.proj.weight.device.type, _BATCH_SIZE),
-                keep=shown.is_kept,
-                executor=executor,
-            )
+
+            def run(part: Plan) -> None:
+                execute(
+                    part,
+                    model,
+                    prepared.mixtures,
+                    store,
+                    progress=step,
+                    batch_size=_BATCH_SIZES.get(model.proj.weight.device.type, _BATCH_SIZE),
+                    keep=kept.is_kept,
+                    executor=executor,
+                )
+
+            planned = _run_looks(prepared, store, run) if options.sequential else prepared.plan
+            run(planned)  # nothing is left where looks were taken
         scores = ledger(store, planned)
-        reference = prepared.book.views.reference
-        costs = run_costs(prepared.book, model, prepared.mixtures, plan=planned, store=store)
+        reference = book.views.reference
+        costs = run_costs(book, model, prepared.mixtures, plan=planned, store=store)
+        early = _first_costs(prepared, store, claims)
         rates = entropy_rates(store, planned, arm=reference) if reference in planned.arms else {}
         times = seconds(store, planned)
-        extras = shown.extras(store, replay=options.replay)
-    claims = [] if options.replay else [prepared.book[case.claim_id] for case in prepared.cases]
+        extras = Shown(book, model, prepared.mixtures, planned).extras(store, replay=options.replay)
     return Evidence(
-        book=prepared.book,
+        book=book,
+        plan=planned,
         ledger=scores,
         context=replace(
             prepared.context,
             costs={**prepared.context.costs, **costs},
-            leaks=carried_over(prepared.book, model, prepared.mixtures, claims=claims),
+            leaks=carried_over(book, model, prepared.mixtures, claims=[] if options.replay else claims),
             entropy_rates=rates or None,
             seconds=times,
         ),
         device=options.device,
         grid=prepared.grid,
         extras=extras,
+        planned=prepared.planned if options.sequential else None,
+        first_costs=early,
+    )
+
+
+def _run_looks(prepared: Prepared, store: Store, run: Callable[[Plan], None]) -> Plan:
+    """Run look by look; return the runs that were needed."""
+    book, needed = prepared.book, prepared.plan
+    cases = [book[case.claim_id].on(case.tier) for case in prepared.cases]
+    cases = [one for one in cases if not_applicable(one, prepared.context) is None]
+    cases = [one for one in cases if one.columns or KINDS[one.kind].watches]
+
+    def compute(needs: Needs) -> tuple[Ledger, Callable[[Claim], Context]]:
+        nonlocal needed
+        needed = limited(prepared.plan, needs, grid=prepared.grid)
+        run(needed)
+        early = _first_costs(prepared, store, cases)
+        return ledger(store, needed), partial(
+            context_for, context=prepared.context, planned=prepared.planned, first_costs=early
+        )
+
+    look_by_look(book, cases, prepared.planned, compute=compute)
+    return needed
+
+
+def _first_costs(prepared: Prepared, store: Store, claims: Sequence[Claim]) -> dict[int | None, dict[str, ArmCost]]:
+    return first_costs(
+        prepared.book,
+        prepared.model,
+        prepared.mixtures,
+        plan=prepared.plan,
+        store=store,
+        claims=claims,
+        sequential=prepared.options.sequential,
     )
 
 
@@ -319,7 +325,7 @@ def _n_missing(options: Options, planned: Plan) -> int:
     if not path.exists() or not path.stat().st_size:
         return len(planned.runs)
     with open_store(path, replay=True) as store:
-        if options.replay:
+        if options.replay and not options.sequential:  # a look says itself what it lacks
             store.require(planned)
         return len(store.missing(planned))
 

@@ -56,6 +56,10 @@ _ROWS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         },
         "--seeds": {"metavar": "N,N", "help": "noise seeds, such as 0,1,2 (default: those of the claims file)"},
         "--store": {"metavar": "FILE", "help": "run store (default: runs/store.sqlite below the root folder)"},
+        "--sequential": {
+            "action": "store_true",
+            "help": "judge after each batch of mixtures, and compute no more for what is decided (docs/verdicts.md)",
+        },
         "--replay": {"action": "store_true", "help": "judge the runs in the store; compute nothing"},
         "--report": {"metavar": "DIR", "help": "folder of the report (default: report/ below the root folder)"},
         "--report-autosave": {"action": "store_true", "help": "keep every report under history/ in that folder"},
@@ -102,6 +106,8 @@ class Options:
         Files of schedules by name; others are looked for in the checkpoint's folder.
     store
         The run store's file.
+    sequential
+        Judge look by look, and stop each case where it is decided.
     replay
         Never compute; a missing run is an error.
     report
@@ -125,6 +131,7 @@ class Options:
     seeds: tuple[int, ...] | None
     schedules: Mapping[str, Path]
     store: Path
+    sequential: bool = False
     replay: bool
     report: Path
     autosave: bool
@@ -176,6 +183,7 @@ def read_options(given: Callable[[str], Any], *, root: Path) -> Options:
         seeds=None if given("--seeds") is None else read_seeds(given("--seeds")),
         schedules=_schedules(given("--schedule") or ()),
         store=_path("--store", given("--store"), root / "runs" / "store.sqlite"),
+        sequential=given("--sequential"),
         replay=given("--replay"),
         report=_path("--report", given("--report"), root / "report"),
         autosave=given("--report-autosave"),

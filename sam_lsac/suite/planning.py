@@ -6,7 +6,8 @@ plans: the same claims, arms, references and grid, on stand-ins for the mixtures
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from sam_lsac.bundled import bundled
 from sam_lsac.caching import LayerClasses, classify_layers, layer_classes
 from sam_lsac.claims import Book, Context
 from sam_lsac.claims.judge import not_applicable
+from sam_lsac.claims.looks import mixtures_of
 from sam_lsac.costs import cache_bytes
 from sam_lsac.costs.sizes import frames, sizes_of
 from sam_lsac.errors import EditError, InputError, ModelError, SamLsacError
@@ -30,7 +32,8 @@ from sam_lsac.runs.arms import schedule_of
 from sam_lsac.runs.forecast import Forecast, forecast, row_bytes
 from sam_lsac.schedule import FOLDER, load_schedule
 from sam_lsac.suite.cases import arms_by_tier
-from sam_lsac.suite.runs_of import grid_of, plan_of
+from sam_lsac.suite.looks import needs_of
+from sam_lsac.suite.runs_of import grid_of, limited, plan_of
 
 __all__ = ["Planned", "outline", "plan_session"]
 
@@ -164,10 +167,15 @@ def plan_session(
         raise InputError(
             f"No run is needed of {model.name}: {next(iter(left_out.values()), 'the claims are judged without any.')}"
         )
-    mixtures, times = _stand_ins(book, tuple(wanted), per_tier=per_tier, sample_rate=model.sample_rate)
+    numbers = [(claim, mixtures_of(claim, dict.fromkeys(wanted, per_tier))) for claim in judged]
+    ends = {per_tier, *(n for _, of in numbers for n in of.values())}
+    mixtures, times = _stand_ins(book, tuple(wanted), ends=ends, sample_rate=model.sample_rate)
     named = [arm for one in judged for arm in (*one.baselines, *one.arms, *one.rivals, *one.controls)]
     grid = grid_of(book, model, tuple(dict.fromkeys([book.views.reference, *named])))
     planned = plan_of(book, model, mixtures, wanted=wanted, grid=grid, seeds=seeds[:1])
+    if len(ends) > 1:
+        stood = [(claim, {tier: _covering(n, tier, times) for tier, n in of.items()}) for claim, of in numbers]
+        planned = limited(planned, needs_of(book, stood), grid=grid)
     work, rows, waves = Forecast(), 0, 0
     known: dict[str, tuple[Forecast, int]] = {}  # most mixtures have the same runs
     for name, specs in _by_mixture(planned).items():
@@ -238,22 +246,30 @@ def _with_schedules(book: Book, model: SAMAudio) -> tuple[Book, dict[str, str]]:
     return replace(book, arms=arms), absent
 
 
+def _covering(n: int, tier: str, times: Mapping[str, int]) -> int:
+    """How many of a tier's stand-ins stand for its first n mixtures."""
+    covered = itertools.accumulate(many for name, many in times.items() if name.rsplit("-", 1)[0] == tier)
+    return sum(up_to <= n for up_to in covered)
+
+
 def _stand_ins(
-    book: Book, tiers: Sequence[str], *, per_tier: int, sample_rate: int
+    book: Book, tiers: Sequence[str], *, ends: Collection[int], sample_rate: int
 ) -> tuple[list[Mixture], dict[str, int]]:
     """Short mixtures for those of the session, and how many each stands for.
 
-    The first few of a tier have runs of their own (curves, sounds); all others are alike.
+    The first few of a tier have runs of their own (curves, sounds); all others are alike up to each of the `ends`,
+    which are how many mixtures some arm is run on.
     """
     few = max(book.views.freezing.per_tier, book.views.sounds.per_tier)
+    places = sorted({*ends, *range(1, min(few, max(ends)) + 1)})
     mixtures: list[Mixture] = []
     times: dict[str, int] = {}
     for tier in tiers:
-        for index in range(min(per_tier, few + 1)):
+        for index, (before, end) in enumerate(itertools.pairwise((0, *places))):
             rng = np.random.default_rng([index, len(mixtures)])
             wave = (np.round(rng.uniform(-0.5, 0.5, 64) * 2**15) / 2**15).astype(np.float32)
             name = f"{tier}-{index}"
-            times[name] = per_tier - few if index == few else 1
+            times[name] = end - before
             mixtures.append(
                 Mixture(
                     id=name,

@@ -34,10 +34,13 @@ class Tally:
         Runs to compute.
     clock
         Seconds, from anywhere.
+    at_most
+        Whether fewer runs may do, so that all that is left is only the most that may be.
     """
 
-    def __init__(self, total: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, total: int, clock: Callable[[], float] = time.monotonic, *, at_most: bool = False) -> None:
         self.total = total
+        self._most = "at most " if at_most else ""
         self.done = 0
         self.computed = 0
         self.arm = ""
@@ -62,18 +65,21 @@ class Tally:
 
     def words(self) -> str:
         """Runs, rate, time left and the arm under way, such as "12/40 runs, 3.1 runs/s, 9 s left, lsac"."""
-        parts = [f"{self.done}/{self.total} runs"]
+        parts = [f"{self.done} of {self._most}{self.total} runs" if self._most else f"{self.done}/{self.total} runs"]
         if self.left_s is None:
             return f"{parts[0]}, {duration(self.elapsed_s)} so far, no rate yet"
         rate = self.computed / self.elapsed_s if self.elapsed_s > 0 else float("inf")
-        parts += [f"{rate:.1f} runs/s" if rate >= 1 else f"{1 / rate:.1f} s/run", f"{duration(self.left_s)} left"]
+        parts += [
+            f"{rate:.1f} runs/s" if rate >= 1 else f"{1 / rate:.1f} s/run",
+            f"{self._most}{duration(self.left_s)} left",
+        ]
         return ", ".join([*parts, self.arm] if self.arm else parts)
 
     def estimate(self) -> str:
         """What the first batch tells about the rest."""
         return (
-            f"first {self.computed} of {self.total} runs in {duration(self.elapsed_s)}: the other "
-            f"{self.total - self.done} take about {duration(self.left_s or 0.0)}"
+            f"first {self.computed} of {self._most}{self.total} runs in {duration(self.elapsed_s)}: the other "
+            f"{self.total - self.done} take {self._most}about {duration(self.left_s or 0.0)}"
         )
 
 
@@ -114,7 +120,7 @@ class Lines:
 
 
 @contextmanager
-def show_progress(total: int, stream: TextIO, *, every_s: float = EVERY_S) -> Iterator[Step]:
+def show_progress(total: int, stream: TextIO, *, every_s: float = EVERY_S, at_most: bool = False) -> Iterator[Step]:
     """Show a bar on a terminal, else lines, until the block is left; gives the function that counts.
 
     Parameters
@@ -125,26 +131,28 @@ def show_progress(total: int, stream: TextIO, *, every_s: float = EVERY_S) -> It
         The real terminal or log, not one that is captured.
     every_s
         Seconds between lines.
+    at_most
+        Whether fewer runs may do.
     """
     if not total:
         yield lambda _stored: None
         return
     from rich.console import Console
 
+    tally = Tally(total, at_most=at_most)
     is_terminal = stream.isatty()
     console = Console(file=stream, force_terminal=is_terminal, highlight=False, markup=False, soft_wrap=True)
     with (
-        _bar(total, console) if is_terminal and not console.is_dumb_terminal else _lines(total, stream, every_s) as step
+        _bar(tally, console) if is_terminal and not console.is_dumb_terminal else _lines(tally, stream, every_s) as step
     ):
         yield step
 
 
 @contextmanager
-def _bar(total: int, console: Console) -> Iterator[Step]:
-    tally = Tally(total)
+def _bar(tally: Tally, console: Console) -> Iterator[Step]:
     columns = (bars.BarColumn(bar_width=20), _Words(tally))
     with bars.Progress(*columns, console=console, redirect_stdout=False, redirect_stderr=False) as bar:
-        task = bar.add_task("", total=total)
+        task = bar.add_task("", total=tally.total)
 
         def step(stored: Progress) -> None:
             if not stored.runs:  # a notice
@@ -172,12 +180,11 @@ class _Words(bars.ProgressColumn):
 
 
 @contextmanager
-def _lines(total: int, stream: TextIO, every_s: float) -> Iterator[Step]:
+def _lines(tally: Tally, stream: TextIO, every_s: float) -> Iterator[Step]:
     def write(line: str) -> None:
         stream.write(f"{line}\n")
         stream.flush()
 
-    tally = Tally(total)
     lines = Lines(tally, write, every_s=every_s)
     over = threading.Event()
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from sam_lsac.claims import Arm, Book
+from sam_lsac.claims.looks import part_of
 from sam_lsac.metrics import DEFAULT_METRICS, METRICS
 from sam_lsac.mixtures import Mixture
 from sam_lsac.model import SAMAudio
 from sam_lsac.runs import Plan, RunSpec, plan
 from sam_lsac.suite.extras import first_of_each_tier, freezing_arms
 
-__all__ = ["grid_of", "plan_of"]
+__all__ = ["first_runs", "grid_of", "limited", "numbers_of", "plan_of"]
 
 
 def grid_of(book: Book, model: SAMAudio, arms: Sequence[str]) -> Mapping[str, Arm]:
@@ -80,6 +82,98 @@ def plan_of(
         references=_joined([part.references for part in parts]),
         waves=frozenset(key for part in parts for key in part.waves),
     )
+
+
+def limited(planned: Plan, needs: Mapping[str, Mapping[str, int]], *, grid: Mapping[str, Arm]) -> Plan:
+    """Return the part of a plan in which each arm is run on the first few mixtures of a tier.
+
+    Parameters
+    ----------
+    planned
+        Of `plan_of`.
+    needs
+        By tier and arm, how many mixtures; an arm that is not named is not run.
+    grid
+        Arms that are run as planned.
+    """
+    return _part(planned, lambda arm, tier: None if arm in grid else needs.get(tier, {}).get(arm, 0))
+
+
+def first_runs(planned: Plan, *, most: int | None, sixths: int) -> Plan:
+    """Return the part of a plan that is about the first mixtures of each tier.
+
+    Parameters
+    ----------
+    planned
+        Of `plan_of`.
+    most
+        Mixtures of a tier; None for all that an arm has.
+    sixths
+        Of these, rounded up.
+    """
+    numbers = {
+        arm: numbers_of(dict.fromkeys((spec.tier, spec.mixture) for spec in specs))
+        for arm, specs in planned.arms.items()
+    }
+
+    def number(arm: str, tier: str) -> int:
+        there = numbers[arm].get(tier, 0)
+        return part_of({tier: there if most is None else min(most, there)}, sixths)[tier]
+
+    return _part(planned, number)
+
+
+def numbers_of(mixtures: Iterable[tuple[str, str]]) -> dict[str, int]:
+    """Return how many mixtures each tier has.
+
+    Parameters
+    ----------
+    mixtures
+        Tier and name of each, once.
+    """
+    found: dict[str, int] = {}
+    for tier, _ in mixtures:
+        found[tier] = found.get(tier, 0) + 1
+    return found
+
+
+def _part(planned: Plan, number: Callable[[str, str], int | None]) -> Plan:
+    """Return the runs of each arm on the first so many mixtures of a tier, with what they are compared with."""
+    kept = {arm: _first(specs, partial(number, arm)) for arm, specs in planned.arms.items()}
+    there = {id(spec) for specs in kept.values() for spec in specs}
+    names = dict.fromkeys((*planned.arms, *planned.references))
+    others = {
+        arm: {spec.key: spec for table in (planned.arms, planned.references) for spec in table.get(arm, ())}
+        for arm in names
+    }
+    by_key = {key: spec for specs in others.values() for key, spec in specs.items()}
+    needed: dict[str, None] = {}
+    left = [spec for specs in kept.values() for spec in specs]
+    while left:
+        keys = dict.fromkeys(key for spec in left for _, key in spec.references if key not in needed)
+        needed |= keys
+        left = [by_key[key] for key in keys if key in by_key]
+    references = {
+        arm: tuple(spec for key, spec in specs.items() if key in needed and id(spec) not in there)
+        for arm, specs in others.items()
+    }
+    return Plan(
+        arms={arm: specs for arm, specs in kept.items() if specs},
+        references={arm: specs for arm, specs in references.items() if specs},
+        waves=planned.waves,
+    )
+
+
+def _first(specs: Sequence[RunSpec], number: Callable[[str], int | None]) -> tuple[RunSpec, ...]:
+    seen: dict[str, dict[str, None]] = {}
+    kept = []
+    for spec in specs:
+        here = seen.setdefault(spec.tier, {})
+        here[spec.mixture] = None
+        most = number(spec.tier)
+        if most is None or len(here) <= most:
+            kept.append(spec)
+    return tuple(kept)
 
 
 def _joined(tables: Sequence[Mapping[str, tuple[RunSpec, ...]]]) -> dict[str, tuple[RunSpec, ...]]:

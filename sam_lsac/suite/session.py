@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,7 +23,8 @@ from sam_lsac.suite.options import Options, near, read_options
 if TYPE_CHECKING:
     from sam_lsac.claims import Book
     from sam_lsac.suite.closing import Closing
-    from sam_lsac.suite.gather import Evidence, Prepared
+    from sam_lsac.suite.evidence import Evidence
+    from sam_lsac.suite.gather import Prepared
     from sam_lsac.suite.workers import Handover
 
 __all__ = ["Suite", "selected_cases"]
@@ -131,14 +132,16 @@ class Suite:
         from sam_lsac.suite.gather import compute, n_stored
         from sam_lsac.suite.progress import interruptible, show_progress
 
-        total = prepared.n_missing
+        total, sequential = prepared.n_missing, self.options.sequential
+        showing = show_progress(total, sys.stdout, at_most=sequential)
+        missing = _usage_errors() if sequential and self.options.replay else nullcontext()  # a look may lack runs
         try:
-            with interruptible(), self._uncaptured(), show_progress(total, sys.stdout) as step:
+            with missing, interruptible(), self._uncaptured(), showing as step:
                 return compute(prepared, step=step)
         except KeyboardInterrupt:
             stored, wanted = n_stored(prepared), prepared.n_runs
             kept = f"{stored} of {wanted} runs are in {near(self.options.store)}"
-            remedy = f"the same command goes on with the other {wanted - stored}"
+            remedy = f"the same command goes on with {'at most ' if sequential else ''}the other {wanted - stored}"
             pytest.exit(f"stopped: {kept}; {remedy}", returncode=pytest.ExitCode.INTERRUPTED)
 
     def _say(self, lines: Iterable[str]) -> None:

@@ -15,6 +15,7 @@ import json
 import pickle
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -24,9 +25,10 @@ from sam_lsac.errors import StoreError
 from sam_lsac.suite.cases import Case
 
 if TYPE_CHECKING:
-    from sam_lsac.claims import Context
+    from sam_lsac.claims import ArmCost, Context
     from sam_lsac.runs import Plan
-    from sam_lsac.suite.gather import Evidence, Prepared
+    from sam_lsac.suite.evidence import Evidence
+    from sam_lsac.suite.gather import Prepared
 
 __all__ = ["Handover"]
 
@@ -69,8 +71,10 @@ class Handover:
             claims=options.claims.resolve(),
             store=options.store.resolve(),
             device=options.device,
-            plan=prepared.plan,
+            plan=evidence.plan,
             context=evidence.context,
+            planned=evidence.planned,
+            first_costs=evidence.first_costs,
         )
         unfinished = self.folder / "given.unfinished"
         with unfinished.open("wb") as file:
@@ -92,7 +96,7 @@ class Handover:
         from sam_lsac.claims.collect import ledger
         from sam_lsac.report import Extras
         from sam_lsac.runs import open_store
-        from sam_lsac.suite.gather import Evidence
+        from sam_lsac.suite.evidence import Evidence
 
         try:
             content = (self.folder / "given.pickle").read_bytes()
@@ -105,11 +109,14 @@ class Handover:
             scores = ledger(store, given.plan)
         return Evidence(
             book=load_claims(given.claims),
+            plan=given.plan,
             ledger=scores,
             context=given.context,
             device=given.device,
             grid={},
             extras=Extras(),
+            planned=given.planned,
+            first_costs=given.first_costs,
         )
 
 
@@ -120,6 +127,8 @@ class _Given:
     device: str
     plan: Plan
     context: Context
+    planned: Mapping[str, int] | None
+    first_costs: Mapping[int | None, Mapping[str, ArmCost]]
 
 
 def _read_only(mapping: MappingProxyType[Any, Any]) -> tuple[Any, ...]:

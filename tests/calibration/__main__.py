@@ -1,6 +1,6 @@
 """How often each kind of claim is judged wrongly in simulated worlds: `tox -e calibration`.
 
-    python -m tests.calibration [--simulations N] [--claims ID ...] [--worlds NAME ...]
+    python -m tests.calibration [--simulations N] [--claims ID ...] [--worlds NAME ...] [--sequential]
 
 prints a Markdown table and ends with 1 where an error is more frequent than its level, beyond chance.
 """
@@ -21,10 +21,15 @@ def main() -> int:
     parser.add_argument("--claims", nargs="*", help="by id; one of every kind where not given")
     parser.add_argument("--worlds", nargs="*", choices=list(WORLDS), default=list(WORLDS), metavar="NAME")
     parser.add_argument("--scenarios", nargs="*", help="by name; all where not given")
+    parser.add_argument("--sequential", action="store_true", help="judge at looks, as the suite's --sequential does")
     parser.add_argument("--processes", type=int, help="as many as there are processors where not given")
     options = parser.parse_args()
     asked = cells(
-        chosen(options.claims), worlds=options.worlds, scenarios=options.scenarios, simulations=options.simulations
+        chosen(options.claims),
+        worlds=options.worlds,
+        scenarios=options.scenarios,
+        simulations=options.simulations,
+        sequential=options.sequential,
     )
     print(HEADER)
     rates = []

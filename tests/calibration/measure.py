@@ -88,14 +88,20 @@ class Cell:
     scenario: str
     world: str
     simulations: int
+    sequential: bool = False
 
 
 def cells(
-    claims: Iterable[Claim], *, worlds: Iterable[str], scenarios: Sequence[str] | None = None, simulations: int
+    claims: Iterable[Claim],
+    *,
+    worlds: Iterable[str],
+    scenarios: Sequence[str] | None = None,
+    simulations: int,
+    sequential: bool = False,
 ) -> list[Cell]:
     """Return the cells that tell something: easy scenarios in the normal world, those of errors in every one."""
     return [
-        Cell(claim=claim.id, scenario=scenario.name, world=world, simulations=simulations)
+        Cell(claim=claim.id, scenario=scenario.name, world=world, simulations=simulations, sequential=sequential)
         for claim in claims
         for scenario in SCENARIOS[claim.kind](claim)
         for world in worlds
@@ -108,19 +114,20 @@ def measure(cell: Cell) -> Rates:
     (claim,) = chosen((cell.claim,))
     claim = replace(claim, settings=replace(claim.settings, bootstrap_resamples=RESAMPLES))
     (scenario,) = (one for one in SCENARIOS[claim.kind](claim) if one.name == cell.scenario)
-    return _rates(claim, scenario, WORLDS[cell.world], simulations=cell.simulations)
+    return _rates(claim, scenario, WORLDS[cell.world], simulations=cell.simulations, sequential=cell.sequential)
 
 
-def _rates(claim: Claim, scenario: Scenario, world: World, *, simulations: int) -> Rates:
+def _rates(claim: Claim, scenario: Scenario, world: World, *, simulations: int, sequential: bool) -> Rates:
     if world.n_groups > 4:
         scenario = replace(scenario, n=2 * scenario.n)
-    context = known(claim)
-    level = claim.judged_on(context).level
+    level = claim.judged_on(known(claim)).level
     counts: Counter[str] = Counter()
     covered = intervals = 0
     own = zlib.crc32(f"{claim.id}/{scenario.name}/{world.name}".encode())
     for seed in range(simulations):
-        verdict = judge(claim, *simulate(claim, scenario, world, seed=(own, seed)))
+        ledger, context = simulate(claim, scenario, world, seed=(own, seed))
+        planned = {tier: len(ledger.mixtures(tier)) for tier in claim.tiers or ("clean",)} if sequential else None
+        verdict = judge(claim, ledger, context, planned=planned)
         counts[_said(verdict, world)] += 1
         hits = _coverage(verdict, scenario, world)
         covered, intervals = covered + sum(hits), intervals + len(hits)

@@ -1,6 +1,6 @@
 """Measured size of `contrast_test` and coverage of `effect_size`, over many samples at once.
 
-    python -m tests.calibration.sizes (size | coverage) [world ...]
+    python -m tests.calibration.sizes (size | coverage | looks) [world ...]
 
 prints a Markdown table; a figure is how often a test rejects a true hypothesis, or a bound of d misses the truth,
 divided by how often it may.
@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special
 
+from sam_lsac.claims.looks import FEWEST, SIXTHS
+from sam_lsac.statistics import nominal_levels
 from sam_lsac.statistics._skewed import moments, p_greater
 from sam_lsac.statistics.effect import above_bound
 
@@ -92,6 +94,28 @@ def size(world: World, n: int, *, side: int, samples: int, seed: int = 0, studen
     return [float(count / samples / level) for count, level in zip(counts, LEVELS, strict=True)]
 
 
+def looks_size(
+    world: World, n: int, *, side: int, samples: int, seed: int = 0, undivided: bool = False
+) -> tuple[list[float], list[float]]:
+    """Return how often any look, and one test of all, reject a true null, relative to each of `LEVELS`.
+
+    The looks are those of sequential judging with n mixtures in all; `undivided` gives each of them the whole level.
+    """
+    rng = np.random.default_rng(seed)
+    sizes = [size for sixths in SIXTHS if (size := -(-n * sixths // 6)) >= FEWEST or size == n]
+    levels = np.asarray([nominal_levels(level, [size / n for size in sizes]) for level in LEVELS])
+    if undivided:
+        levels[:] = np.asarray(LEVELS)[:, None]
+    counts = np.zeros((2, len(LEVELS)))
+    for m in chunks(n, samples):
+        drawn = world.contrasts(rng, (m, n), d=0.0, sign=side)
+        p = np.stack([contrast_p(drawn[:, :size]) for size in sizes])
+        counts[0] += [(p < own[:, None]).any(axis=0).sum() for own in levels]
+        counts[1] += [(p[-1] < level).sum() for level in LEVELS]
+    over_looks, once = (counts / samples / np.asarray(LEVELS)).tolist()
+    return over_looks, once
+
+
 def misses(
     world: World, n: int, *, d: float, side: int, samples: int, seed: int = 0, exact: bool = False
 ) -> tuple[list[float], list[float]]:
@@ -147,5 +171,17 @@ def print_coverage(names: Sequence[str], samples: int = 40_000) -> None:
                     print(f"| {name} | {n} | {tail} | {d} | {cells(low)} | {cells(high)} |", flush=True)
 
 
+def print_looks(names: Sequence[str], samples: int = 400_000) -> None:
+    """Print the size of `contrast_test` over all looks of sequential judging, and of one test of all mixtures."""
+    print(f"{samples} samples; Monte-Carlo errors " + ", ".join(f"{error(one, samples):.2f}" for one in LEVELS))
+    head = (f"{how}, {one}" for how in ("looks", "once") for one in LEVELS)
+    print(f"| world | n | long tail | {' | '.join(head)} |")
+    for name in names:
+        for n in (24, 48):
+            for side, tail in tails(name):
+                over_looks, once = looks_size(WORLDS[name], n, side=side, samples=samples)
+                print(f"| {name} | {n} | {tail} | {cells(over_looks)} | {cells(once)} |", flush=True)
+
+
 if __name__ == "__main__":
-    {"size": print_sizes, "coverage": print_coverage}[sys.argv[1]](sys.argv[2:] or list(WORLDS))
+    {"size": print_sizes, "coverage": print_coverage, "looks": print_looks}[sys.argv[1]](sys.argv[2:] or list(WORLDS))

@@ -274,7 +274,7 @@ class Rig:
         return found
 
 
-def make_rig(folder: Path, *, claims: str = CLAIMS, tests: str = TESTS) -> Rig:
+def make_rig(folder: Path, *, claims: str = CLAIMS, tests: str = TESTS, per_tier: int = PER_TIER) -> Rig:
     """Write a scratch repository into a folder.
 
     Parameters
@@ -285,6 +285,8 @@ def make_rig(folder: Path, *, claims: str = CLAIMS, tests: str = TESTS) -> Rig:
         Of the claims file.
     tests
         Of ``test_house.py``.
+    per_tier
+        Mixtures of each of `TIERS`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     rig = Rig(folder=folder, checkpoint=folder / "tiny", mixtures=folder / "stems")
@@ -295,8 +297,8 @@ def make_rig(folder: Path, *, claims: str = CLAIMS, tests: str = TESTS) -> Rig:
     rig.claims.write_text(claims, encoding="utf-8")
     save_checkpoint(tiny_runs.model(), rig.checkpoint)
     for index, tier in enumerate(TIERS):
-        for number in range(PER_TIER):
-            _write_stems(rig.mixtures / f"{tier}-{number}", tier, seed=10 * index + number)
+        for number in range(per_tier):
+            _write_stems(rig.mixtures / f"{tier}-{number}", tier, seed=max(10, per_tier) * index + number)
     return rig
 
 

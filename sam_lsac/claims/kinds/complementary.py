@@ -87,6 +87,7 @@ KIND = Kind(
     headline=_headline,
     n_contradictions=lambda claim: n_cells(claim) * len(claim.arms),
     measures=True,
+    early=frozenset({"refuted"}),
     needs=PAIRED | {"rivals", "baselines"},
     parallel=True,
 )

@@ -93,6 +93,7 @@ KIND = Kind(
     headline=_headline,
     n_contradictions=lambda claim: n_cells(claim) * (len(claim.arms) + len(claim.rivals) - 1 + len(claim.matched)),
     measures=True,
+    early=frozenset({"refuted"}),
     needs=PAIRED | {"rivals"},
     may=frozenset({"matched"}),
     exactly={"baselines": 1, "metrics": 1},

@@ -125,6 +125,7 @@ KIND = Kind(
     reason=_reason,
     headline=_headline,
     n_contradictions=lambda _: len(SORTS),
+    early=frozenset(),
     needs=frozenset({"family"}),
     watches=True,
 )

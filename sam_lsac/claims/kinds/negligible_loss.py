@@ -56,6 +56,7 @@ KIND = Kind(
     headline=effects,
     n_contradictions=lambda claim: n_cells(claim) * len(claim.arms),
     measures=True,
+    early=frozenset({"refuted"}),
     needs=PAIRED | {"rivals"},
     parallel=True,
 )

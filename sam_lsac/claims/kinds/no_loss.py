@@ -78,6 +78,7 @@ KIND = Kind(
     headline=_headline,
     n_contradictions=lambda claim: n_cells(claim) * (2 * len(claim.arms) + len(claim.rivals)),
     measures=True,
+    early=frozenset({"refuted"}),
     needs=PAIRED | {"rivals", "matched"},
     matches=True,
     exactly={"baselines": 1},

@@ -63,6 +63,7 @@ KIND = Kind(
     reason=_reason,
     headline=_headline,
     shows=True,
+    early=frozenset(),
     needs=PAIRED - {"family"},
     may=frozenset({"controls"}),
 )
