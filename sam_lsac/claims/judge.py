@@ -135,7 +135,8 @@ def stops_at(look: Look, claim: Claim, ledger: Ledger, context: Context) -> bool
     """
     if look.is_last:
         return True
-    kind, claim = _kind(claim), claim.judged_on(context)
+    kind = _kind(claim)
+    claim = claim.judged_on(context)
     alone = [replace(claim, tiers=(tier,)) for tier in claim.tiers] or [claim]
     whole = claim if kind.across is not None and claim.cases == (None,) else None
     return _decided(_at(look, alone, kind, ledger=ledger, context=context, whole=whole), kind)
@@ -252,9 +253,8 @@ def _decided(parts: Iterable[_Part], kind: Kind) -> bool:
 
 
 def _scope(parts: Iterable[_Part], status: Status) -> str:
-    if status not in ("supported", "refuted"):
-        return ""
-    return covered([(part.claim, finding) for part in parts for finding in part.findings], status)
+    found = [(part.claim, finding) for part in parts for finding in part.findings]
+    return covered(found, status) if status in ("supported", "refuted") else ""
 
 
 def _looks_taken(claim: Claim, parts: Iterable[_Part]) -> dict[str, LookTaken]:
