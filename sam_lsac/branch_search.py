@@ -2,12 +2,13 @@
 
 1. On a few examples the solver runs as it is. At every evaluation each branch alone is replaced by the weighted sum of
    its last evaluations that is nearest to it, and the change of the velocity is kept, weighted by what the solver makes
-   of that velocity in the end.
-2. Branches are left out one by one: whichever adds least to the squared distance from the reference for the operations
-   that it saves. Changes may cancel, so they are added as vectors and not as sizes.
-3. On all examples the solver is fitted anew with these branches left out, their weights fitted on its own way.
+   of that velocity in the end (`effects`).
+2. Branches are left out one by one, none twice in a row: whichever adds least to the squared distance from the
+   reference for the operations that it saves. Changes may cancel, so they are added as vectors (`choose`).
+3. On all examples the solver is fitted anew without these branches, whose weights are fitted on its own way
+   (`fit_without`).
 
-Shapes: B examples, T frames, D channels.
+Shapes: B examples; what follows it is the state's own.
 """
 
 from __future__ import annotations
@@ -20,21 +21,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from sam_lsac.caching import FittedBranch
 from sam_lsac.interventions import Edit, attach
 from sam_lsac.interventions.edit import Call
 from sam_lsac.interventions.sites import Site, layer_sites
 from sam_lsac.solver import Fitted
 from sam_lsac.solver.base import Velocity
+from sam_lsac.solver.fitting import Fit, Fitter
 
-__all__ = ["Branch", "BranchBench", "choose", "effects"]
+__all__ = ["PARTS", "BranchBench", "choose", "effects", "fit_without"]
 
 #: What may be left out; a whole layer is all three.
 PARTS = ("attention", "cross_attention", "feed_forward")
 #: Evaluations of which a sum is made, at most.
 DEPTH = 2
-#: Singular values below this part of the largest are rounding.
-_RANK = 1e-10
+#: Singular values below this part of the largest are rounding: of values that are equal, say.
+_RANK = 1e-13
+#: More evaluations than any search makes.
 _MANY = 1_000_000
+
+#: A branch of any step: the layer, from 0, and the part.
+_Place = tuple[int, str]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -48,18 +55,17 @@ class Branch:
 
 @dataclass(slots=True)
 class _Desk:
-    """What the wrapped modules do in the evaluation under way: run and be noted, or give what was put here."""
+    """What the wrapped modules do in the evaluation under way: run and be noted, or give what lies here.
+
+    Each list has an entry for each batch: the outputs of whole layers in the last whole evaluation, and what the
+    branches gave in the last one.
+    """
 
     n_batches: int
     call: int = -1
-    given: Mapping[tuple[int, str], Sequence[Tensor]] = field(default_factory=dict)
-    known: list[dict[int, Tensor]] = field(default_factory=list)
-    ran: list[dict[tuple[int, str], Tensor]] = field(default_factory=list)
-
-    @property
-    def batch(self) -> int:
-        """Which of the batches is evaluated."""
-        return self.call % self.n_batches
+    given: Mapping[_Place, Sequence[Tensor]] = field(default_factory=dict)
+    layers: list[dict[int, Tensor]] = field(default_factory=list)
+    ran: list[dict[_Place, Tensor]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -74,24 +80,23 @@ class _Probe(Edit):
         return (Site(path="transformer"), *layer_sites(model), *parts)
 
     def apply(self, call: Call, state: Any) -> Tensor:
-        """Run, unless something else is given, or nothing before the first thing that is given has changed."""
+        """Run, or give what lies there; before the first layer that is changed nothing need run again."""
         desk, layer = self.desk, call.site.layer
         if layer is None:
             desk.call += 1
-            desk.ran[desk.batch] = {}
+            desk.ran[desk.call % desk.n_batches] = {}
             return call.proceed()
-        part = call.site.path.rpartition(".")[2]
-        if part not in PARTS:
-            first = min((one for one, _ in desk.given), default=None)
-            if first is not None and layer < first:
-                return desk.known[desk.batch][layer]
+        batch, part = desk.call % desk.n_batches, call.site.path.rpartition(".")[2]
+        if part in PARTS:
+            if (layer, part) in desk.given:
+                return desk.given[layer, part][batch]
+            output = desk.ran[batch][layer, part] = call.proceed()
+        elif layer < min((changed for changed, _ in desk.given), default=0):
+            output = desk.layers[batch][layer]
+        else:
             output = call.proceed()
             if not desk.given:
-                desk.known[desk.batch][layer] = output
-            return output
-        if (layer, part) in desk.given:
-            return desk.given[layer, part][desk.batch]
-        output = desk.ran[desk.batch][layer, part] = call.proceed()
+                desk.layers[batch][layer] = output
         return output
 
 
@@ -103,137 +108,196 @@ class BranchBench:
     model
         Of the velocity.
     velocity
-        Of all examples, evaluated in so many batches.
+        Of all examples.
     n_batches
-        Calls of the network for one evaluation.
+        Calls of the network for one evaluation of all.
     """
 
-    def __init__(self, model: nn.Module, velocity: Velocity, *, n_batches: int) -> None:
+    def __init__(self, model: nn.Module, velocity: Velocity, *, n_batches: int = 1) -> None:
         self._model = model
         self._velocity = velocity
-        self._desk = _Desk(n_batches, known=[{} for _ in range(n_batches)], ran=[{} for _ in range(n_batches)])
-        self.begin()
-
-    def begin(self) -> None:
-        """Forget the solve before."""
-        self._past: dict[tuple[int, str], list[list[Tensor]]] = {}
+        self._desk = _Desk(n_batches, layers=[{} for _ in range(n_batches)], ran=[{} for _ in range(n_batches)])
+        self._past: dict[_Place, list[list[Tensor]]] = {}
 
     @contextmanager
-    def attached(self) -> Iterator[None]:
-        """Wrap the branches; everything below works inside alone."""
+    def solving(self) -> Iterator[None]:
+        """Wrap the branches for one solve; all below works inside alone."""
+        self._past = {}
         with attach(self._model, [_Probe(desk=self._desk)], nfe=_MANY):
             yield
 
-    def whole(self, time: float, x: Tensor) -> tuple[Tensor, dict[tuple[int, str], list[Tensor]]]:
-        """Evaluate with every branch; return the velocity, and what the branches gave in each batch."""
-        self._desk.given = {}
-        velocity = self._velocity(time, x)
-        return velocity, self._ran()
+    def whole(self, time: float, x: Tensor) -> tuple[Tensor, dict[_Place, list[Tensor]]]:
+        """Evaluate with every branch; return the velocity, and what each branch gave in each batch."""
+        return self._evaluate(time, x, {})
 
-    def without(self, time: float, x: Tensor, given: Mapping[tuple[int, str], Sequence[Tensor]]) -> Tensor:
+    def without(self, time: float, x: Tensor, given: Mapping[_Place, Sequence[Tensor]]) -> Tensor:
         """Evaluate again where `whole` just did, with other values for some branches."""
-        self._desk.given = given
-        return self._velocity(time, x)
+        return self._evaluate(time, x, given)[0]
 
-    def told(self, branch: tuple[int, str], value: Sequence[Tensor]) -> tuple[tuple[float, ...], list[Tensor]]:
-        """Weights of the branch's last evaluations, the newest first, nearest to a value, and their sum."""
-        newest = self._past[branch][::-1]
-        flat = torch.stack([torch.cat([one.flatten() for one in past]) for past in newest]).double()
-        wanted = torch.cat([one.flatten() for one in value]).double()
-        fitted = torch.linalg.pinv(flat @ flat.T, hermitian=True, rtol=_RANK) @ (flat @ wanted)
+    def told(self, place: _Place, value: Sequence[Tensor]) -> tuple[tuple[float, ...], list[Tensor]]:
+        """Weights of the branch's last evaluations, the newest first, nearest to a value; and their sum."""
+        newest = self._past[place][::-1]
+        basis = torch.stack([_joined(past) for past in newest])  # [n, B * ...]
+        fitted = torch.linalg.pinv(basis @ basis.T, hermitian=True, rtol=_RANK) @ (basis @ _joined(value))
         weights = tuple(fitted.tolist())
-        sums = [
-            sum(
-                (past[batch] * weight for past, weight in zip(newest[1:], weights[1:], strict=True)),
-                newest[0][batch] * weights[0],
-            )
-            for batch in range(len(value))
-        ]
+        sums = []
+        for batch in range(len(value)):
+            first, *rest = (past[batch] * weight for past, weight in zip(newest, weights, strict=True))
+            sums.append(sum(rest, start=first))
         return weights, sums
 
-    def keep(self, ran: Mapping[tuple[int, str], list[Tensor]]) -> None:
+    def keep(self, ran: Mapping[_Place, list[Tensor]]) -> None:
         """Note what ran in this evaluation, for later ones to be told from."""
-        for branch, value in ran.items():
-            self._past[branch] = [*self._past.get(branch, []), value][-DEPTH:]
+        for place, value in ran.items():
+            self._past[place] = [*self._past.get(place, []), value][-DEPTH:]
 
     def step(
-        self, time: float, x: Tensor, chosen: Sequence[tuple[int, str]]
-    ) -> tuple[Tensor, dict[tuple[int, str], tuple[float, ...]]]:
-        """Evaluate with some branches left out, and go on; return the velocity and the weights for the branches."""
-        velocity, ran = self.whole(time, x)
-        told = {branch: self.told(branch, ran[branch]) for branch in chosen}
-        if told:
-            before = {branch: value for branch, value in ran.items() if branch[0] < min(layer for layer, _ in told)}
-            velocity = self.without(time, x, {branch: value for branch, (_, value) in told.items()})
-            ran = before | {branch: value for branch, value in self._ran().items() if branch not in told}
-        self.keep(ran)
-        return velocity, {branch: weights for branch, (weights, _) in told.items()}
+        self, time: float, x: Tensor, left_out: Sequence[_Place]
+    ) -> tuple[Tensor, dict[_Place, tuple[float, ...]]]:
+        """Evaluate without some branches and go on; return the velocity, and the weights that stand for them."""
+        velocity, whole = self.whole(time, x)
+        told = {place: self.told(place, whole[place]) for place in left_out}
+        if not told:
+            self.keep(whole)
+            return velocity, {}
+        velocity, ran = self._evaluate(time, x, {place: value for place, (_, value) in told.items()})
+        first = min(layer for layer, _ in told)
+        self.keep({place: value for place, value in whole.items() if place[0] < first} | ran)
+        return velocity, {place: weights for place, (weights, _) in told.items()}
 
-    def _ran(self) -> dict[tuple[int, str], list[Tensor]]:
-        return {branch: [batch[branch] for batch in self._desk.ran] for branch in self._desk.ran[0]}
+    def _evaluate(
+        self, time: float, x: Tensor, given: Mapping[_Place, Sequence[Tensor]]
+    ) -> tuple[Tensor, dict[_Place, list[Tensor]]]:
+        self._desk.given = given
+        velocity = self._velocity(time, x)
+        ran = self._desk.ran
+        return velocity, {place: [batch[place] for batch in ran] for place in ran[0]}
 
 
 def effects(
     bench: BranchBench, solver: Fitted, x0: Tensor, *, progress: Callable[[], object] = lambda: None
 ) -> tuple[Tensor, dict[Branch, Tensor]]:
-    """Where a solver ends, and to first order how far each branch that is left out would move that, in float32."""
-    n_layers = len(bench._model.transformer.layers)  # type: ignore
+    """Where a solver ends, and how far, to first order, each branch that is left out would move that.
+
+    Parameters
+    ----------
+    bench
+        Of the examples.
+    solver
+        At work.
+    x0
+        Where the examples start, [B, ...].
+    progress
+        Called after each evaluation whose branches were tried.
+
+    Returns
+    -------
+    tuple
+        The end, [B, ...], and by branch the change of it, in the state's type; from the second step on.
+    """
     found: dict[Branch, Tensor] = {}
-    shares = [sum(row[node] for row in solver.weights[node:]) for node in range(solver.nfe)]
-    count = 0
+    steps = iter(range(1, solver.nfe + 1))
 
     def velocity(time: float, x: Tensor) -> Tensor:
-        nonlocal count
-        count += 1
+        step = next(steps)
+        share = sum(row[step - 1] for row in solver.weights[step - 1 :])
         value, ran = bench.whole(time, x)
-        if count > 1:
-            for layer in range(n_layers):
-                for part in PARTS:
-                    _, told = bench.told((layer, part), ran[layer, part])
-                    change = bench.without(time, x, {(layer, part): told}) - value
-                    found[Branch(count, layer, part)] = (change * shares[count - 1]).float()
-            progress()
+        for place in sorted(ran) if step > 1 else ():
+            _, told = bench.told(place, ran[place])
+            found[Branch(step, *place)] = (bench.without(time, x, {place: told}) - value) * share
         bench.keep(ran)
+        progress()
         return value
 
-    bench.begin()
-    with bench.attached():
-        final = solver.solve(velocity, x0)
-    return final, found
+    with bench.solving():
+        return solver.solve(velocity, x0), found
 
 
 def choose(
-    moves: Mapping[Branch, Tensor], residual: Tensor, scale: Tensor, *, cost: Mapping[str, float], saved: float
+    moves: Mapping[Branch, Tensor], residual: Tensor, scale: Tensor, *, costs: Mapping[str, float], saved: float
 ) -> list[Branch]:
-    """Leave branches out until enough is saved: whichever adds least to the squared error for what it saves.
+    """Leave branches out until enough is saved: whichever adds least to the squared distance for what it saves.
 
     Parameters
     ----------
     moves
         Of `effects`.
     residual
-        Distance from the reference with every branch, of the same shape.
+        From the reference to where the solver ends with every branch, [B, ...].
     scale
-        By which each example is multiplied, [B].
-    cost
-        Of a branch, by part.
+        By which distances of each example are multiplied, [B].
+    costs
+        Of a branch, by part; what is left out is counted in the same unit.
     saved
-        In the same unit.
+        What to save; less is saved where all that may be left out does not reach it.
     """
     branches = sorted(moves)
-    rows = torch.stack([(moves[one] * scale[:, None, None]).flatten() for one in branches])
+    rows = torch.stack([_scaled(moves[one], scale) for one in branches])  # [n, B * ...]
     gram = (rows @ rows.T).double()
-    ahead = (rows @ (residual * scale[:, None, None]).float().flatten()).double()
-    prices = torch.tensor([cost[one.part] for one in branches], dtype=torch.float64)
-    left = torch.ones(len(branches), dtype=torch.bool)
-    chosen: list[Branch] = []
-    total = 0.0
-    while total < saved and bool(left.any()):
-        increase = (gram.diagonal() + 2 * ahead) / prices
-        increase[~left] = torch.inf
+    ahead = (rows @ _scaled(residual, scale)).double()  # of each move with the distance so far
+    prices = torch.tensor([costs[one.part] for one in branches], dtype=torch.float64)
+    left_out: list[Branch] = []
+    free = torch.ones(len(branches), dtype=torch.bool)
+    while bool(free.any()) and sum(costs[one.part] for one in left_out) < saved:
+        increase = ((gram.diagonal() + 2 * ahead) / prices).where(free, torch.inf)
         best = int(increase.argmin())
-        chosen.append(branches[best])
-        left[best] = False
-        total += float(prices[best])
+        left_out.append(branches[best])
         ahead += gram[best]
-    return chosen
+        free &= torch.tensor([not _beside(one, left_out[-1]) for one in branches])
+    return sorted(left_out)
+
+
+def fit_without(
+    bench: BranchBench,
+    left_out: Sequence[Branch],
+    *,
+    nodes: tuple[int, ...],
+    fitter: Callable[[Velocity], Fitter],
+) -> tuple[Fit, tuple[FittedBranch, ...]]:
+    """Fit a solver to what it evaluates without some branches, and the weights that stand for these on the way.
+
+    Parameters
+    ----------
+    bench
+        Of the examples.
+    left_out
+        Of `choose`.
+    nodes
+        Of the solver.
+    fitter
+        Makes a fitter of a velocity that knows where the reference goes.
+
+    Returns
+    -------
+    tuple
+        The fit, and an edit for each part, to attach beside its solver.
+    """
+    weights: dict[str, dict[int, dict[int, tuple[float, ...]]]] = {}
+    steps = iter(range(1, len(nodes) + 1))
+
+    def velocity(time: float, x: Tensor) -> Tensor:
+        step = next(steps)
+        value, found = bench.step(time, x, [(one.layer, one.part) for one in left_out if one.step == step])
+        for (layer, part), row in found.items():
+            weights.setdefault(part, {}).setdefault(layer, {})[step] = row
+        return value
+
+    with bench.solving():
+        fit = fitter(velocity).fit(nodes)
+    edits = (FittedBranch(part=part, weights=rows, n_steps=len(nodes)) for part, rows in sorted(weights.items()))
+    return fit, tuple(edits)
+
+
+def _beside(one: Branch, other: Branch) -> bool:
+    """Whether two are one branch at one step or at neighbouring ones; what is told needs what was just before."""
+    return (one.layer, one.part) == (other.layer, other.part) and abs(one.step - other.step) <= 1
+
+
+def _joined(value: Sequence[Tensor]) -> Tensor:
+    """All batches as one row, in double precision on the CPU."""
+    return torch.cat([one.detach().double().cpu().flatten() for one in value])
+
+
+def _scaled(x: Tensor, scale: Tensor) -> Tensor:
+    """[B, ...] as one row on the CPU, in 32 bits."""
+    return (x.detach().float().cpu().flatten(1) * scale[:, None].float().cpu()).flatten()
