@@ -21,6 +21,7 @@ from sam_lsac.metrics import si_snr
 from sam_lsac.model import load_model
 from sam_lsac.model.checkpoint import save_checkpoint
 from sam_lsac.model.digest import checkpoint_digest
+from sam_lsac.report.settings import code_of
 from sam_lsac.runs import Arm, resolve_arm
 from sam_lsac.runs.compute import Batch
 from sam_lsac.schedule import load_schedule
@@ -252,6 +253,15 @@ class TestEdits:
         assert resolved.solver == cached.solver
         assert resolved.edits == (*EDITS, ZeroAdditive())
 
+    def test_the_line_of_code_has_them(self, cached):
+        left_out = replace(cached, edits=EDITS[:1])
+        arm = left_out.run_by(Arm(name="a", solver="schedule:given", edits=({"kind": "DeepCache", "interval": 2},)))
+        code = code_of(arm, cached.solver, schedule='"x.toml"')
+        assert code == (
+            'solver=sl.load_schedule("x.toml").solver, '
+            'edits=[*sl.load_schedule("x.toml").edits, sl.DeepCache(interval=2)]'
+        )
+
     def test_metas_separate_does_the_solve_with_them(self):
         net, solver = network("meta-like"), TestWrappedSolve.SOLVER
         wrapped = WrappedSolve(solver=solver)
@@ -388,6 +398,28 @@ class TestCommands:
         assert ", 50.0% saved" in capsys.readouterr().out  # against the solver that it stands for
         wanted = separate(
             load_model(checkpoint), wave, sample_rate=tiny_runs.RATE, prompt="dog barking", solver=schedule.solver
+        )
+        written = soundfile.read(tmp_path / "out" / "in.target.wav", dtype="float32")[0]
+        np.testing.assert_array_equal(written, wanted.target)
+
+    def test_separate_runs_the_edits_of_a_schedule(self, checkpoint, found, tmp_path, capsys):
+        loaded = load_model(checkpoint)
+        given = replace(found.provenance, checkpoint=checkpoint_digest(loaded))
+        schedule = replace(found, provenance=given, edits=EDITS[:1])
+        schedule.save(tmp_path / "cached.toml")
+        wave = tiny_runs.mixture(0).wave
+        soundfile.write(tmp_path / "in.wav", wave, tiny_runs.RATE, subtype="FLOAT")
+        command = ["separate", str(tmp_path / "in.wav"), "--model", str(checkpoint), "--prompt", "dog barking"]
+        assert main([*command, "--schedule", str(tmp_path / "cached.toml"), "--out", str(tmp_path / "out")]) == 0
+        saved = float(re.search(r", (\d+\.\d)% saved", capsys.readouterr().out)[1])
+        assert saved > 50  # more than the evaluations that are not made
+        wanted = separate(
+            loaded,
+            wave,
+            sample_rate=tiny_runs.RATE,
+            prompt="dog barking",
+            solver=found.solver,
+            edits=EDITS[:1],
         )
         written = soundfile.read(tmp_path / "out" / "in.target.wav", dtype="float32")[0]
         np.testing.assert_array_equal(written, wanted.target)

@@ -45,6 +45,7 @@ NOT_ATTACHED: Mapping[str, str] = MappingProxyType(
         "diffusers SeaCache": "filters over the rows and columns of an image, which a sequence of frames does not have",
         "diffusers TextKVCache": "keeps keys and values of text in blocks of its own transformer alone",
         "DeepCache (library)": "skips levels of a U-Net; the edit DeepCache carries it over to layers",
+        "hicache-pp": "forecasts from snapshots at equal distances, without a hook; calls and steps are its user's",
         "LeMiCa, HarmoniCa": "have no package",
     }
 )
