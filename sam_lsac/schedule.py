@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sam_lsac.caching import FittedBranch
 from sam_lsac.errors import InputError, ModelError, PlanError
@@ -20,11 +20,12 @@ from sam_lsac.mixtures.tables import read_toml
 from sam_lsac.model import SAMAudio
 from sam_lsac.model.digest import checkpoint_digest
 from sam_lsac.records import STRICT, read
-from sam_lsac.runs import Arm
-from sam_lsac.runs.arms import build_edit, describe_edit
 from sam_lsac.solver import Fitted, parse_solver
 from sam_lsac.solver.base import GridSolver
 from sam_lsac.whole_files import write_whole
+
+if TYPE_CHECKING:
+    from sam_lsac.runs import Arm
 
 __all__ = ["Expected", "Found", "Provenance", "find_schedule", "load_schedule"]
 
@@ -164,7 +165,7 @@ class Found:
 
     def run_by(self, arm: Arm) -> Arm:
         """The arm with this solver, and with these edits before its own."""
-        return replace(arm, solver=self.solver.text, edits=(*map(describe_edit, self.edits), *arm.edits))
+        return replace(arm, solver=self.solver.text, edits=(*_rows(self.edits), *arm.edits))
 
     def check(self, model: SAMAudio) -> None:
         """Raise ModelError unless the schedule was fitted to this checkpoint."""
@@ -187,7 +188,7 @@ class Found:
             If an edit is of a class that no arm could name.
         """
         solver = self.solver
-        rows = [describe_edit(edit) for edit in self.edits]
+        rows = _rows(self.edits)
         tables: dict[str, dict[str, Any]] = {
             "solver": {
                 "name": solver.name,
@@ -290,18 +291,30 @@ def own_names(model: SAMAudio) -> tuple[str, ...]:
 
 def _edits(found: _File, *, where: str) -> tuple[Edit, ...]:
     """The edits of a file; refused where they are not those that its solver was fitted with."""
+    if not found.edits and found.edits_digest is None:
+        return ()
+    from sam_lsac.runs.arms import build_edit  # as in `_rows`
+
     try:
         edits = tuple(build_edit(row) for row in found.edits)
     except PlanError as error:
         raise InputError(f"{where}: {error}") from error
-    if (_digest(edits) if edits else None) != found.edits_digest:
+    if _digest(edits) != found.edits_digest:
         raise InputError(f"{where}: the edits are not those that the solver was fitted with; tune anew.")
     return edits
 
 
 def _digest(edits: Sequence[Edit]) -> str:
-    rows = json.dumps([describe_edit(edit) for edit in edits], sort_keys=True)
-    return hashlib.sha256(rows.encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(_rows(edits), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _rows(edits: Sequence[Edit]) -> list[dict[str, Any]]:
+    """The edits as an arm has them."""
+    if not edits:
+        return []
+    from sam_lsac.runs.arms import describe_edit  # beside it are metrics, whose libraries take longer than PyTorch
+
+    return [describe_edit(edit) for edit in edits]
 
 
 def _table(head: str, table: Mapping[str, Any]) -> Iterator[str]:

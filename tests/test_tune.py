@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ import torch
 from sam_lsac.__main__ import main
 from sam_lsac.caching import CacheBranch, FittedBranch, WrappedSolve
 from sam_lsac.calibration_set import Examples
+from sam_lsac.claims import load_claims
 from sam_lsac.costs import count_flops, counted_flops
 from sam_lsac.errors import EditError, InputError, ModelError, PlanError
 from sam_lsac.interventions import ZeroAdditive, attach
@@ -27,10 +30,12 @@ from sam_lsac.runs.compute import Batch
 from sam_lsac.schedule import load_schedule
 from sam_lsac.separate import decode, separate, solve_batch
 from sam_lsac.solver import Euler, Fitted, Midpoint
+from sam_lsac.suite import gather, planning
 from sam_lsac.tune import Search, tune
 from tests import tiny_runs
 from tests.standin import LAYERS, assert_near, network
 
+ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = Euler(8)
 
 
@@ -252,6 +257,18 @@ class TestEdits:
         resolved = resolve_arm(cached.run_by(arm), model)
         assert resolved.solver == cached.solver
         assert resolved.edits == (*EDITS, ZeroAdditive())
+
+    def test_the_suite_and_its_plan_run_them(self, cached, tmp_path, monkeypatch):
+        model, book = tiny_runs.model(), load_claims(ROOT / "bench" / "claims.toml")
+        monkeypatch.setattr(model, "folder", tmp_path)
+        (tmp_path / "schedules").mkdir()
+        cached.save(tmp_path / "schedules" / "50.toml")
+        planned, _ = planning._with_schedules(book, model)
+        gathered, absent = gather._with_schedules(book, model, SimpleNamespace(schedules={}))
+        for one in (planned, gathered):
+            assert one.arms["schedule-50"] == cached.run_by(book.arms["schedule-50"])
+            assert len(one.arms["schedule-50"].edits) == len(EDITS)
+        assert "schedule-62" in absent
 
     def test_the_line_of_code_has_them(self, cached):
         left_out = replace(cached, edits=EDITS[:1])

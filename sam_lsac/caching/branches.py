@@ -223,12 +223,10 @@ class _Branch(Edit):
 class CacheBranch(_Branch):
     """A part of layers is held or predicted at some steps, from the last steps at which it ran.
 
+    Of the ``part`` "layer" is meant all that a layer adds; ``n_steps`` may say for how many solver steps it was made.
+
     Parameters
     ----------
-    part
-        "matrix", "attention", "cross_attention", "feed_forward", or "layer" for all that a layer adds.
-    n_steps
-        Solver steps that it was made for; None for any.
     steps
         At which it does not run, from 1.
     layers
@@ -285,12 +283,10 @@ class CacheBranch(_Branch):
 class FittedBranch(_Branch):
     """A part of layers is, at some steps, a weighted sum of what it gave before; `sam_lsac.tune` fits the weights.
 
+    ``part`` and ``n_steps`` are those of `CacheBranch`.
+
     Parameters
     ----------
-    part
-        "matrix", "attention", "cross_attention", "feed_forward", or "layer" for all that a layer adds.
-    n_steps
-        Solver steps that it was made for; None for any.
     weights
         By layer from 0 and step from 1, weights of the last evaluations at which it ran, the newest first.
 
