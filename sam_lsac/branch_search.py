@@ -53,7 +53,7 @@ class Branch:
     part: str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Desk:
     """What the wrapped modules do in the evaluation under way: run and be noted, or give what lies here.
 
@@ -116,7 +116,9 @@ class BranchBench:
     def __init__(self, model: nn.Module, velocity: Velocity, *, n_batches: int = 1) -> None:
         self._model = model
         self._velocity = velocity
-        self._desk = _Desk(n_batches, layers=[{} for _ in range(n_batches)], ran=[{} for _ in range(n_batches)])
+        self._desk = _Desk(
+            n_batches=n_batches, layers=[{} for _ in range(n_batches)], ran=[{} for _ in range(n_batches)]
+        )
         self._past: dict[_Place, list[list[Tensor]]] = {}
 
     @contextmanager

@@ -40,7 +40,7 @@ PARTS: Mapping[str, str | None] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Kept:
     """What a branch gave at a step: [B, T, D], or the matrix [B, H, T, T]; the flow's time then, [B]."""
 
@@ -131,7 +131,7 @@ class _Branch(Edit):
             output = self._skip(call, state, layer=layer, step=step)
         elif call.clock.ends_step and step in self._later(layer, step - 1):
             output, value = self._run(call)
-            state.kept.setdefault(layer, []).append(_Kept(step, _now(state), value))
+            state.kept.setdefault(layer, []).append(_Kept(step=step, time=_now(state), value=value))
         else:
             return call.proceed()
         if call.clock.ends_step:
