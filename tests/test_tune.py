@@ -17,6 +17,7 @@ from sam_lsac.__main__ import main
 from sam_lsac.caching import CacheBranch, FittedBranch, WrappedSolve
 from sam_lsac.calibration_set import Examples
 from sam_lsac.claims import load_claims
+from sam_lsac.commands import tune as command
 from sam_lsac.costs import count_flops, counted_flops
 from sam_lsac.errors import EditError, InputError, ModelError, PlanError
 from sam_lsac.interventions import ZeroAdditive, attach
@@ -27,7 +28,7 @@ from sam_lsac.model.digest import checkpoint_digest
 from sam_lsac.report.settings import code_of
 from sam_lsac.runs import Arm, resolve_arm
 from sam_lsac.runs.compute import Batch
-from sam_lsac.schedule import load_schedule
+from sam_lsac.schedule import Rival, load_schedule
 from sam_lsac.separate import decode, separate, solve_batch
 from sam_lsac.solver import Euler, Fitted, Midpoint
 from sam_lsac.suite import gather, planning
@@ -407,6 +408,7 @@ class TestCommands:
         schedule = load_schedule(path)
         assert schedule.solver.name in out
         assert "50.0%: 2 of 4 evaluations" in out
+        assert "caching   adds nothing: no solve with more evaluations comes to this cost" in out
         assert re.search(r"fidelity  -?\d+\.\d dB, worst -?\d+\.\d dB, on the 2 mixtures", out)
         wave = tiny_runs.mixture(0).wave
         soundfile.write(tmp_path / "in.wav", wave, tiny_runs.RATE, subtype="FLOAT")
@@ -418,6 +420,17 @@ class TestCommands:
         )
         written = soundfile.read(tmp_path / "out" / "in.target.wav", dtype="float32")[0]
         np.testing.assert_array_equal(written, wanted.target)
+
+    @pytest.mark.parametrize(("cached", "verdict"), [(True, "adds to it"), (False, "adds nothing")])
+    def test_what_caching_comes_to_is_said(self, found, cached, verdict, capsys):
+        one = replace(found, edits=EDITS[:1] if cached else ())
+        told = Rival(evaluations=5, cached=not cached, expected=replace(found.expected, fidelity_db=None))
+        command._print(replace(one, rival=told), "schedule.toml")
+        *_, saved, _, caching = capsys.readouterr().out.splitlines()
+        assert saved.endswith(", 3 branches of layers left out" if cached else "4 of 8 evaluations")
+        other = "all branches" if cached else "branches left out"
+        assert caching.startswith(f"caching   {verdict}: 5 evaluations with {other} come to unbounded, worst ")
+        assert caching.endswith("at 50.0% saved")
 
     def test_separate_runs_the_edits_of_a_schedule(self, checkpoint, found, tmp_path, capsys):
         loaded = load_model(checkpoint)
