@@ -16,7 +16,15 @@ from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sam_lsac.caching import LSAC, CacheAttention, DeepCache, LayerClasses, WrappedSolve
+    from sam_lsac.caching import (
+        LSAC,
+        CacheAttention,
+        CacheBranch,
+        DeepCache,
+        FittedBranch,
+        LayerClasses,
+        WrappedSolve,
+    )
     from sam_lsac.costs import count_flops
     from sam_lsac.errors import SamLsacError
     from sam_lsac.interventions import (
@@ -42,9 +50,11 @@ __all__ = [
     "EPSS",
     "LSAC",
     "CacheAttention",
+    "CacheBranch",
     "DeepCache",
     "Euler",
     "Fitted",
+    "FittedBranch",
     "Found",
     "FreezeSelfAttention",
     "Heun",
@@ -74,7 +84,7 @@ __all__ = [
 #: Where each public name is from; a test holds this, `__all__` and the imports for type checkers together.
 _SOURCES = MappingProxyType(
     {
-        "sam_lsac.caching": "LSAC CacheAttention DeepCache LayerClasses WrappedSolve",
+        "sam_lsac.caching": "LSAC CacheAttention CacheBranch DeepCache FittedBranch LayerClasses WrappedSolve",
         "sam_lsac.costs": "count_flops",
         "sam_lsac.errors": "SamLsacError",
         "sam_lsac.interventions": (

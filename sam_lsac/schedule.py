@@ -6,13 +6,15 @@ A checkpoint's folder may hold ``schedules/NAME.toml``, written by `sam_lsac.tun
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from sam_lsac.errors import InputError, ModelError
+from sam_lsac.caching import FittedBranch
+from sam_lsac.errors import InputError, ModelError, PlanError
 from sam_lsac.interventions import Edit
 from sam_lsac.mixtures.tables import read_toml
 from sam_lsac.model import SAMAudio
@@ -21,6 +23,9 @@ from sam_lsac.records import STRICT, read
 from sam_lsac.solver import Fitted, parse_solver
 from sam_lsac.solver.base import GridSolver
 from sam_lsac.whole_files import write_whole
+
+if TYPE_CHECKING:
+    from sam_lsac.runs import Arm
 
 __all__ = ["Expected", "Found", "Provenance", "find_schedule", "load_schedule"]
 
@@ -38,6 +43,9 @@ class Expected:
     fidelity_db, worst_fidelity_db
         SI-SNR of the separated target against the reference's: median over the mixtures, and least. None where it is
         unbounded, because the waves are equal, or undefined, because one is silent.
+    flops_saved
+        Part of the reference's FLOPs that is not computed on these mixtures, on paper. None in a file without it, whose
+        schedule has no edits: it then is the part of the evaluations.
     """
 
     __pydantic_config__: ClassVar[Any] = STRICT
@@ -45,6 +53,7 @@ class Expected:
     worst_error: float
     fidelity_db: float | None = None
     worst_fidelity_db: float | None = None
+    flops_saved: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +83,26 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rival:
+    """The best schedule of the other kind that was fitted: with branches left out beside one without, or without.
+
+    Parameters
+    ----------
+    evaluations
+        Of the network.
+    cached
+        Whether branches are left out.
+    expected
+        What it came to on the same mixtures.
+    """
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+    evaluations: int
+    cached: bool
+    expected: Expected
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _SolverRow:
     __pydantic_config__: ClassVar[Any] = STRICT
     name: str
@@ -89,6 +118,9 @@ class _File:
     solver: _SolverRow
     expected: Expected
     provenance: Provenance
+    edits: tuple[dict[str, Any], ...] = ()
+    edits_digest: str | None = None
+    rival: Rival | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,22 +132,40 @@ class Found:
     solver
         With its weights, and the reference that it stands for.
     edits
-        To attach beside it; `tune` finds none yet.
+        To attach beside it, to which its weights were fitted.
     expected
         On the mixtures that it was fitted on; on others it may be worse.
     provenance
         The checkpoint, the mixtures and their noise.
+    rival
+        What it was chosen before; None where nothing else was tried.
     """
 
     solver: Fitted
     edits: tuple[Edit, ...] = ()
     expected: Expected
     provenance: Provenance
+    rival: Rival | None = None
 
     @property
     def evaluations_saved(self) -> float:
-        """Fraction of the reference's network evaluations that are not made; of the FLOPs of a solve it is the same."""
+        """Fraction of the reference's network evaluations that are not made."""
         return 1 - self.solver.nfe / self.solver.reference.nfe
+
+    @property
+    def flops_saved(self) -> float:
+        """Fraction of the reference's FLOPs that are not computed: by the evaluations, and by the edits beside them."""
+        given = self.expected.flops_saved
+        return self.evaluations_saved if given is None else given
+
+    @property
+    def n_left_out(self) -> int:
+        """Branches of layers that are left out, over all evaluations."""
+        return sum(len(steps) for one in self.edits if isinstance(one, FittedBranch) for steps in one.weights.values())
+
+    def run_by(self, arm: Arm) -> Arm:
+        """The arm with this solver, and with these edits before its own."""
+        return replace(arm, solver=self.solver.text, edits=(*_rows(self.edits), *arm.edits))
 
     def check(self, model: SAMAudio) -> None:
         """Raise ModelError unless the schedule was fitted to this checkpoint."""
@@ -133,11 +183,12 @@ class Found:
         Raises
         ------
         InputError
-            If the schedule has edits, for which the file has no place, or the file cannot be written.
+            If the file cannot be written.
+        PlanError
+            If an edit is of a class that no arm could name.
         """
-        if self.edits:
-            raise InputError("A schedule's file holds the solver alone; save it without edits.")
         solver = self.solver
+        rows = _rows(self.edits)
         tables: dict[str, dict[str, Any]] = {
             "solver": {
                 "name": solver.name,
@@ -148,13 +199,15 @@ class Found:
             "expected": asdict(self.expected),
             "provenance": asdict(self.provenance),
         }
+        if self.rival is not None:
+            tables["rival"] = asdict(self.rival)
         lines = [f"# Written by sam_lsac: {solver.nfe} evaluations in place of {solver.reference.nfe}.", "version = 1"]
+        if rows:
+            lines.append(f"edits_digest = {_toml(_digest(self.edits))}")
         for name, table in tables.items():
-            lines += [
-                "",
-                f"[{name}]",
-                *(f"{key} = {_toml(value)}" for key, value in table.items() if value is not None),
-            ]
+            lines += _table(f"[{name}]", table)
+        for row in rows:
+            lines += _table("[[edits]]", row)
         try:
             write_whole(Path(path), "\n".join(lines) + "\n")
         except OSError as error:
@@ -188,7 +241,10 @@ def load_schedule(path: str | Path, *, model: SAMAudio | None = None) -> Found:
     solver = Fitted(reference=reference, nodes=row.nodes, weights=row.weights)
     if solver.name != row.name:
         raise InputError(f"{path}: nodes or weights are not those of {row.name}, which were fitted; tune anew.")
-    schedule = Found(solver=solver, expected=found.expected, provenance=found.provenance)
+    edits = _edits(found, where=str(path))
+    schedule = Found(
+        solver=solver, edits=edits, expected=found.expected, provenance=found.provenance, rival=found.rival
+    )
     if model is not None:
         schedule.check(model)
     return schedule
@@ -231,6 +287,46 @@ def own_path(name: str, model: SAMAudio) -> Path | None:
 def own_names(model: SAMAudio) -> tuple[str, ...]:
     """Return the names of the schedules that the checkpoint's folder holds."""
     return () if model.folder is None else tuple(sorted(file.stem for file in (model.folder / FOLDER).glob("*.toml")))
+
+
+def _edits(found: _File, *, where: str) -> tuple[Edit, ...]:
+    """The edits of a file; refused where they are not those that its solver was fitted with."""
+    if not found.edits and found.edits_digest is None:
+        return ()
+    from sam_lsac.runs.arms import build_edit  # as in `_rows`
+
+    try:
+        edits = tuple(build_edit(row) for row in found.edits)
+    except PlanError as error:
+        raise InputError(f"{where}: {error}") from error
+    if _digest(edits) != found.edits_digest:
+        raise InputError(f"{where}: the edits are not those that the solver was fitted with; tune anew.")
+    return edits
+
+
+def _digest(edits: Sequence[Edit]) -> str:
+    return hashlib.sha256(json.dumps(_rows(edits), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _rows(edits: Sequence[Edit]) -> list[dict[str, Any]]:
+    """The edits as an arm has them."""
+    if not edits:
+        return []
+    from sam_lsac.runs.arms import describe_edit  # beside it are metrics, whose libraries take longer than PyTorch
+
+    return [describe_edit(edit) for edit in edits]
+
+
+def _table(head: str, table: Mapping[str, Any]) -> Iterator[str]:
+    """The lines of a table, those inside it after its own values."""
+    name = head.strip("[]")
+    yield from ("", head)
+    inner = {key: value for key, value in table.items() if isinstance(value, Mapping)}
+    for key, value in table.items():
+        if value is not None and key not in inner:
+            yield f"{key} = {_toml(value)}"
+    for key, value in inner.items():
+        yield from _table(f"[{name}.{key}]", value)
 
 
 def _toml(value: Any) -> str:

@@ -2,7 +2,8 @@
 
 ``tune`` fits; ``sam_lsac.schedule`` writes, reads, and refuses what was fitted to another checkpoint. The weights are a
 solver like any other (``sam_lsac.solver.Fitted``); on Meta's class, ``sam_lsac.caching.WrappedSolve`` makes torchdiffeq
-do the same solve.
+do the same solve. Beside the solver that the budget allows, one with more evaluations is fitted that leaves branches of
+its layers out (``sam_lsac.branch_search``); whichever is nearer to the reference is the schedule.
 """
 
 from __future__ import annotations
@@ -10,22 +11,27 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
+from sam_lsac.branch_search import PARTS, BranchBench, choose, effects, fit_without
+from sam_lsac.calibration_set import Examples
 from sam_lsac.errors import InputError, ModelError
+from sam_lsac.interventions import Edit
 from sam_lsac.mixtures import Mixture
 from sam_lsac.model import SAMAudio
 from sam_lsac.model.digest import checkpoint_digest
-from sam_lsac.model.velocity import PreparedVelocity
-from sam_lsac.schedule import Expected, Found, Provenance
-from sam_lsac.separate import decode
+from sam_lsac.schedule import Expected, Found, Provenance, Rival
 from sam_lsac.solver import Euler
-from sam_lsac.solver.base import GridSolver
+from sam_lsac.solver.base import GridSolver, Velocity
 from sam_lsac.solver.fitting import Fit, Fitter
 
-__all__ = ["tune"]
+__all__ = ["Search", "tune"]
+
+#: Mixtures on which the effect of each branch is measured, at most; it takes an evaluation for each branch and step.
+FEW = 3
 
 
 def tune(
@@ -36,29 +42,34 @@ def tune(
     reference: GridSolver | None = None,
     seed: int = 0,
     most_fits: int = 24,
+    more: int = 1,
     batch_size: int = 8,
-    progress: Callable[[Fit], object] | None = None,
+    progress: Callable[[Fit | None], object] | None = None,
 ) -> Found:
-    """Fit a solve that saves a part of the evaluations and stays as near as it can to the full one.
+    """Fit a solve that saves a part of the FLOPs and stays as near as it can to the full one.
 
     Parameters
     ----------
     model
-        Not edited.
+        Not edited when this returns.
     mixtures
         For calibration, at any rate, of one length; none that a claim is judged on. Nine do.
     saved
-        Fraction of the reference's network evaluations to save at least.
+        Fraction of the reference's FLOPs to save at least.
     reference
         What is to be reproduced; 16 Euler steps where None.
     seed
         Of the first mixture's noise; the next ones have the next seeds.
     most_fits
-        Choices of evaluated steps that are tried; each takes about a solve of all mixtures.
+        Choices of evaluated steps that are tried, for each number of evaluations; each takes about a solve of all
+        mixtures.
+    more
+        Solvers with up to so many evaluations more are tried, which leave branches of layers out to come to the same
+        cost; 0 for none.
     batch_size
         Mixtures at once.
     progress
-        Called after each of the fits.
+        Called with each of the fits, and with None after each evaluation whose branches were tried.
 
     Raises
     ------
@@ -69,78 +80,127 @@ def tune(
     """
     if not isinstance(model, SAMAudio):
         raise ModelError(f"tune(...) takes a model of load_model(...), not a {type(model).__name__}.")
+    if more < 0:
+        raise InputError(f"more = {more}: give the number of further evaluations to try, or 0.")
     reference = Euler(16) if reference is None else reference
     n_evaluations = _evaluations(reference, saved)
-    examples = _Examples(model, mixtures, seed=seed, batch_size=batch_size)
+    seeds = tuple(range(seed, seed + len(mixtures)))
+    told = progress or (lambda _: None)
+    search = Search(Examples(model, mixtures, seeds=seeds, batch_size=batch_size), reference, progress=told)
     with torch.inference_mode():
-        fitter = Fitter(reference, examples.velocity, examples.noise)
-        fit = fitter.search(n_evaluations, most_fits=most_fits, progress=progress)
-        fidelity_db = examples.fidelity_db(fit.state, fitter.final)
-    weight = model.proj.weight
-    return Found(
-        solver=fit.solver,
-        expected=Expected(
-            error=fit.error,
-            worst_error=float(fit.errors.max()),
-            fidelity_db=_finite(statistics.median(fidelity_db)),
-            worst_fidelity_db=_finite(min(fidelity_db)),
-        ),
-        provenance=Provenance(
-            checkpoint=checkpoint_digest(model),
-            model=str(model.name),
-            dtype=str(weight.dtype).removeprefix("torch."),
-            device=weight.device.type,
-            mixtures=tuple(mixture.digest for mixture in mixtures),
-            seeds=examples.seeds,
-            n_fits=fitter.n_fits,
-        ),
+        plain = search.plain(n_evaluations, most_fits=most_fits)
+        most = min(n_evaluations + more, reference.n_steps)
+        cached = [
+            found
+            for n in range(n_evaluations + 1, most + 1)
+            if (found := search.cached(n, saved=saved, most_fits=most_fits)) is not None
+        ]
+    ranked = sorted([plain, *cached], key=lambda one: one.expected.error)
+    rivals = [one for one in ranked if bool(one.edits) != bool(ranked[0].edits)]
+    rival = rivals[0] if rivals else None
+    return replace(
+        ranked[0],
+        provenance=replace(plain.provenance, n_fits=search.n_fits),
+        rival=None
+        if rival is None
+        else Rival(evaluations=rival.solver.nfe, cached=bool(rival.edits), expected=rival.expected),
     )
 
 
-class _Examples:
-    """The calibration mixtures as one batch: encoded and evaluated in parts, seen as a whole."""
+class Search:
+    """Fits to one reference on some examples; the reference is solved once."""
 
-    def __init__(self, model: SAMAudio, mixtures: Sequence[Mixture], *, seed: int, batch_size: int) -> None:
-        from sam_lsac.runs.compute import Batch  # its metrics' libraries take longer to import than PyTorch
-
-        lengths = {mixture.at(model.sample_rate).target.size for mixture in mixtures}
-        if len(lengths) != 1 or batch_size < 1:
-            raise InputError(
-                f"{len(mixtures)} mixtures of {len(lengths)} lengths, {batch_size} at once, cannot be fitted to; give "
-                "at least one, and all of one length (load_mixtures(..., duration_s=2.0))."
-            )
-        self.seeds = tuple(range(seed, seed + len(mixtures)))
-        self._model = model
-        self._batches = [
-            Batch(
-                model,
-                mixtures[first : first + batch_size],
-                self.seeds[first : first + batch_size],
-            )
-            for first in range(0, len(mixtures), batch_size)
-        ]
-        self.noise = torch.cat([batch.noise for batch in self._batches])  # [B, T, 2 C]
+    def __init__(self, examples: Examples, reference: GridSolver, *, progress: Callable[[Fit | None], object]) -> None:
+        self._examples = examples
+        self._reference = reference
+        self._progress = progress
+        self._slopes: list[Tensor] = []
         with torch.inference_mode():
-            self._velocities = [
-                PreparedVelocity(model, batch.conditions(text=True, spans=False)) for batch in self._batches
-            ]
+            self._fitter = Fitter(reference, self._recorded, examples.noise)
+        self._n_cached = 0
 
-    def velocity(self, time: float, x: Tensor) -> Tensor:
-        """Of all mixtures, [B, T, 2 C]."""
-        parts = torch.split(x, [len(batch.seeds) for batch in self._batches])
-        return torch.cat([one(time, part) for one, part in zip(self._velocities, parts, strict=True)])
+    @property
+    def n_fits(self) -> int:
+        """Solvers that were fitted so far."""
+        return self._fitter.n_fits + self._n_cached
 
-    def fidelity_db(self, latents: Tensor, reference: Tensor) -> list[float]:
-        """Fidelity of each decoded target to the reference's; infinite where it is unbounded."""
-        from sam_lsac.metrics import UNBOUNDED_SI_SNR, fidelity
+    def plain(self, n_evaluations: int, *, most_fits: int) -> Found:
+        """The best solver of so many evaluations, each of them whole."""
+        return self._found(self._fitter.search(n_evaluations, most_fits=most_fits, progress=self._progress))
 
-        n_samples = self._batches[0].mixtures[0].target.size
-        ours, theirs = (
-            decode(self._model, one, seeds=self.seeds)[0][:, :n_samples].double().cpu().numpy()
-            for one in (latents, reference)
+    def cached(self, n_evaluations: int, *, saved: float, most_fits: int) -> Found | None:
+        """The same with branches left out until a part of the reference's FLOPs is saved; None if that is too much."""
+        examples, reference = self._examples, self._reference
+        whole = self._fitter.search(n_evaluations, most_fits=most_fits, progress=self._progress).solver
+        flops = examples.flops(reference)
+        one = flops * (1 / reference.nfe)
+        n_layers = examples.model.config.transformer.n_layers
+        costs = {part: getattr(one, {"attention": "self_attention"}.get(part, part)) / n_layers for part in PARTS}
+        excess = n_evaluations * one.total - (1 - saved) * flops.total
+        few = examples.some(FEW)
+        index = [examples.seeds.index(seed) for seed in few.seeds]
+        final, moves = effects(
+            BranchBench(examples.model, few.velocity, n_batches=few.n_batches),
+            whole,
+            few.noise,
+            progress=lambda: self._progress(None),
         )
-        scores = [fidelity(one, other) for one, other in zip(ours, theirs, strict=True)]
-        return [math.inf if score.reason == UNBOUNDED_SI_SNR else score.value for score in scores]
+        goal = self._fitter.final[index]
+        scale = goal.double().flatten(1).norm(dim=1).reciprocal()
+        left_out = choose(moves, final - goal, scale, costs=costs, saved=excess)
+        if sum(costs[branch.part] for branch in left_out) < excess:
+            return None
+        fit, edits = fit_without(
+            BranchBench(examples.model, examples.velocity, n_batches=examples.n_batches),
+            left_out,
+            nodes=whole.nodes,
+            fitter=self._replayed,
+        )
+        self._n_cached += 1
+        self._progress(fit)
+        return self._found(fit, edits)
+
+    def _recorded(self, time: float, x: Tensor) -> Tensor:
+        velocity = self._examples.velocity(time, x)
+        if len(self._slopes) < self._reference.nfe:
+            self._slopes.append(velocity)
+        return velocity
+
+    def _replayed(self, velocity: Velocity) -> Fitter:
+        """A fitter with another velocity, and the reference as it was."""
+        slopes = iter(self._slopes)
+
+        def either(time: float, x: Tensor) -> Tensor:
+            known = next(slopes, None)
+            return velocity(time, x) if known is None else known
+
+        return Fitter(self._reference, either, self._examples.noise)
+
+    def _found(self, fit: Fit, edits: tuple[Edit, ...] = ()) -> Found:
+        examples = self._examples
+        fidelity_db = examples.fidelity_db(fit.state, self._fitter.final)
+        flops = examples.flops(fit.solver, edits).total, examples.flops(self._reference).total
+        weight = examples.model.proj.weight
+        return Found(
+            solver=fit.solver,
+            edits=edits,
+            expected=Expected(
+                error=fit.error,
+                worst_error=float(fit.errors.max()),
+                fidelity_db=_finite(statistics.median(fidelity_db)),
+                worst_fidelity_db=_finite(min(fidelity_db)),
+                flops_saved=1 - flops[0] / flops[1],
+            ),
+            provenance=Provenance(
+                checkpoint=checkpoint_digest(examples.model),
+                model=str(examples.model.name),
+                dtype=str(weight.dtype).removeprefix("torch."),
+                device=weight.device.type,
+                mixtures=tuple(mixture.digest for mixture in examples.mixtures),
+                seeds=examples.seeds,
+                n_fits=self.n_fits,
+            ),
+        )
 
 
 def _evaluations(reference: GridSolver, saved: float) -> int:

@@ -16,6 +16,8 @@ SHORT = "written by position, as people say it: Euler(16), Points((0, 1, 2)), Sc
 #: What a dataclass leaves out of the house's three words, and why.
 LEFT_OUT = {
     "_Changes": ({"frozen"}, STATE),
+    "_Desk": ({"frozen"}, STATE),
+    "_State": ({"frozen"}, STATE),
     "_DeepCacheState": ({"frozen", "kw_only"}, STATE),
     "_GateState": ({"frozen", "kw_only"}, STATE),
     "_RecordState": ({"frozen"}, STATE),
@@ -23,6 +25,7 @@ LEFT_OUT = {
     "PeerState": ({"frozen"}, STATE),
     "AnchorInputs": ({"kw_only"}, NAMED_BY_OTHERS),
     "AttentionInputs": ({"kw_only"}, NAMED_BY_OTHERS),
+    "Branch": ({"kw_only"}, SHORT),
     "EPSS": ({"kw_only"}, SHORT),
     "Grid": ({"kw_only"}, SHORT),
     "GridSolver": ({"kw_only"}, SHORT),

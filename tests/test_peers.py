@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from sam_lsac.caching import CacheBranch, FittedBranch
 from sam_lsac.caching.peers import NOT_ATTACHED, PEERS, missing_library
 from sam_lsac.caching.peers.cache_dit import DBCache
 from sam_lsac.caching.peers.diffusers import FirstBlockCache, MagCache, MagRatios, TaylorSeer
@@ -44,6 +45,8 @@ CACHES = {
     "smoothcache": SmoothCache(attention=(1, 0) * (N // 2), feed_forward=(1, 0, 0) * (N // 3)),
     "teacache": TeaCache(threshold=0.3),
     "easycache": EasyCache(threshold=0.3),
+    "held": CacheBranch(part="layer", steps=(4, 5, 8)),
+    "fitted": FittedBranch(part="layer", weights={0: {4: (1.0,)}, 2: {3: (1.5, -0.4), 7: (0.9,)}}),
 }
 LIBRARIES = {name: edit for name, edit in CACHES.items() if edit.versions()}
 
@@ -329,6 +332,6 @@ def test_which_library_is_missing_is_known_without_importing_it(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     for word, kind in PEERS.items():
         reason = missing_library(word)
-        assert (reason is None) == (kind in (TeaCache, EasyCache))
+        assert (reason is None) == (kind in (TeaCache, EasyCache, CacheBranch, FittedBranch))
         assert reason is None or "pip install sam_lsac[peers]" in reason
     assert missing_library("DeepCache") is None

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,22 +14,29 @@ import soundfile
 import torch
 
 from sam_lsac.__main__ import main
-from sam_lsac.caching import WrappedSolve
-from sam_lsac.costs import count_flops
-from sam_lsac.errors import EditError, InputError, ModelError
+from sam_lsac.caching import CacheBranch, FittedBranch, WrappedSolve
+from sam_lsac.calibration_set import Examples
+from sam_lsac.claims import load_claims
+from sam_lsac.commands import tune as command
+from sam_lsac.costs import count_flops, counted_flops
+from sam_lsac.errors import EditError, InputError, ModelError, PlanError
 from sam_lsac.interventions import ZeroAdditive, attach
 from sam_lsac.metrics import si_snr
 from sam_lsac.model import load_model
 from sam_lsac.model.checkpoint import save_checkpoint
 from sam_lsac.model.digest import checkpoint_digest
+from sam_lsac.report.settings import code_of
+from sam_lsac.runs import Arm, resolve_arm
 from sam_lsac.runs.compute import Batch
-from sam_lsac.schedule import load_schedule
+from sam_lsac.schedule import Rival, load_schedule
 from sam_lsac.separate import decode, separate, solve_batch
 from sam_lsac.solver import Euler, Fitted, Midpoint
-from sam_lsac.tune import tune
+from sam_lsac.suite import gather, planning
+from sam_lsac.tune import Search, tune
 from tests import tiny_runs
-from tests.standin import assert_near, network
+from tests.standin import LAYERS, assert_near, network
 
+ROOT = Path(__file__).resolve().parents[1]
 REFERENCE = Euler(8)
 
 
@@ -37,7 +47,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def found(model):
-    return tune(model, tiny_runs.mixtures(), saved=0.5, reference=REFERENCE, seed=3, most_fits=6)
+    return tune(model, tiny_runs.mixtures(), saved=0.5, reference=REFERENCE, seed=3, most_fits=6, more=0)
 
 
 @pytest.fixture
@@ -46,13 +56,13 @@ def file(found, tmp_path):
     return tmp_path / "schedule.toml"
 
 
-def solved(model, mixtures, seeds, solver):
+def solved(model, mixtures, seeds, solver, edits=()):
     """Latents and target waves, one mixture at a time, on the way that runs take."""
     latents, waves = [], []
     for mixture, seed in zip(mixtures, seeds, strict=True):
         batch = Batch(model, [mixture], [seed])
         conditions = batch.conditions(text=True, spans=False)
-        latents.append(solve_batch(model, conditions, batch.noise, solver=solver))
+        latents.append(solve_batch(model, conditions, batch.noise, solver=solver, edits=edits))
         waves.append(decode(model, latents[-1], seeds=[seed])[0][0, : mixture.target.size].double().numpy())
     return torch.cat(latents).double(), waves
 
@@ -88,7 +98,8 @@ def test_provenance_says_what_it_was_fitted_on(model, found):
     [(Euler(8), 0.5, 4), (Euler(8), 0.51, 3), (Euler(8), 0.875, 1), (Euler(8), 0, 8), (Midpoint(4), 0.75, 2)],
 )
 def test_at_least_the_part_asked_for_is_saved(model, reference, saved, n_evaluations):
-    found = tune(model, tiny_runs.mixtures(2), saved=saved, reference=reference, most_fits=1)
+    found = tune(model, tiny_runs.mixtures(2), saved=saved, reference=reference, most_fits=1, more=0)
+    assert found.rival is None
     assert found.solver.nfe == n_evaluations
     assert found.evaluations_saved >= saved
     costs = [count_flops(model, solver=solver).total for solver in (found.solver, reference)]
@@ -96,12 +107,12 @@ def test_at_least_the_part_asked_for_is_saved(model, reference, saved, n_evaluat
 
 
 def test_saving_nothing_changes_nothing(model):
-    found = tune(model, tiny_runs.mixtures(2), saved=0, reference=REFERENCE, most_fits=1)
+    found = tune(model, tiny_runs.mixtures(2), saved=0, reference=REFERENCE, most_fits=1, more=1)
     assert (found.expected.error, found.expected.worst_fidelity_db) == (0, None)
 
 
 def test_mixtures_in_parts_are_fitted_to_as_a_whole(model, found):
-    parts = tune(model, tiny_runs.mixtures(), saved=0.5, reference=REFERENCE, seed=3, most_fits=6, batch_size=2)
+    parts = tune(model, tiny_runs.mixtures(), saved=0.5, reference=REFERENCE, seed=3, most_fits=6, more=0, batch_size=2)
     assert parts.solver.nodes == found.solver.nodes
     assert parts.expected.error == pytest.approx(found.expected.error, rel=0.01)
 
@@ -116,6 +127,7 @@ def test_mixtures_in_parts_are_fitted_to_as_a_whole(model, found):
         (tiny_runs.mixtures(1), {"saved": float("nan")}, "no fraction"),
         (tiny_runs.mixtures(1), {"most_fits": 0}, "at least one fit"),
         (tiny_runs.mixtures(1), {"batch_size": 0}, "0 at once"),
+        (tiny_runs.mixtures(1), {"more": -1}, "or 0"),
         (tiny_runs.mixtures(1), {"seed": -1}, "seed"),
     ],
 )
@@ -183,10 +195,155 @@ class TestFile:
         with pytest.raises(InputError, match="cannot be written"):
             found.save(tmp_path)
 
-    def test_edits_are_not_dropped_in_silence(self, found, tmp_path):
-        with pytest.raises(InputError, match="without edits"):
-            replace(found, edits=(ZeroAdditive(),)).save(tmp_path / "schedule.toml")
+
+EDITS = (
+    FittedBranch(part="feed_forward", weights={1: {3: (1.25, -0.5)}, 3: {2: (0.75,), 4: (1e-07, 1.0)}}, n_steps=4),
+    CacheBranch(part="cross_attention", steps=(2, 4), layers=(0, 1)),
+    CacheBranch(part="matrix", steps=(3,), order=1),
+)
+
+
+class TestEdits:
+    @pytest.fixture
+    def cached(self, found):
+        return replace(found, edits=EDITS, expected=replace(found.expected, flops_saved=0.625))
+
+    @pytest.fixture
+    def file(self, cached, tmp_path):
+        cached.save(tmp_path / "cached.toml")
+        return tmp_path / "cached.toml"
+
+    def test_they_are_read_back_to_the_bit(self, file, cached, model):
+        assert load_schedule(file, model=model) == cached
+        assert (cached.evaluations_saved, cached.flops_saved) == (0.5, 0.625)
+
+    def test_a_file_without_them_is_as_it_was(self, found, tmp_path):
+        replace(found, expected=replace(found.expected, flops_saved=None)).save(tmp_path / "plain.toml")
+        text = (tmp_path / "plain.toml").read_text()
+        assert "edits" not in text
+        assert "flops_saved" not in text
+        assert load_schedule(tmp_path / "plain.toml").flops_saved == found.evaluations_saved
+
+    @pytest.mark.parametrize(
+        ("old", "new", "hint"),
+        [
+            ("3 = [1.25, -0.5]", "3 = [1.25, -0.6]", "not those that the solver was fitted with"),
+            ('part = "matrix"', 'part = "attention"', "not those that the solver was fitted with"),
+            ("edits_digest = ", "# edits_digest = ", "not those that the solver was fitted with"),
+            (
+                'kind = "CacheBranch"\npart = "matrix"',
+                'kind = "CashBranch"\npart = "matrix"',
+                "did you mean 'CacheBranch'",
+            ),
+            ('part = "matrix"', 'prat = "matrix"', "did you mean 'part'"),
+        ],
+    )
+    def test_a_changed_one_is_refused(self, file, old, new, hint):
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+        with pytest.raises(InputError, match=hint):
+            load_schedule(file)
+
+    def test_what_no_file_could_name_is_not_dropped_in_silence(self, found, tmp_path):
+        class Nameless(ZeroAdditive):
+            pass
+
+        with pytest.raises(PlanError, match="no class that a plan knows"):
+            replace(found, edits=(Nameless(),)).save(tmp_path / "schedule.toml")
         assert not list(tmp_path.iterdir())
+
+    def test_an_arm_that_names_it_has_them_before_its_own(self, cached, model):
+        arm = Arm(name="a", solver="schedule:given", edits=({"kind": "ZeroAdditive"},))
+        resolved = resolve_arm(cached.run_by(arm), model)
+        assert resolved.solver == cached.solver
+        assert resolved.edits == (*EDITS, ZeroAdditive())
+
+    def test_the_suite_and_its_plan_run_them(self, cached, tmp_path, monkeypatch):
+        model, book = tiny_runs.model(), load_claims(ROOT / "bench" / "claims.toml")
+        monkeypatch.setattr(model, "folder", tmp_path)
+        (tmp_path / "schedules").mkdir()
+        cached.save(tmp_path / "schedules" / "50.toml")
+        planned, _ = planning._with_schedules(book, model)
+        gathered, absent = gather._with_schedules(book, model, SimpleNamespace(schedules={}))
+        for one in (planned, gathered):
+            assert one.arms["schedule-50"] == cached.run_by(book.arms["schedule-50"])
+            assert len(one.arms["schedule-50"].edits) == len(EDITS)
+        assert "schedule-62" in absent
+
+    def test_the_line_of_code_has_them(self, cached):
+        left_out = replace(cached, edits=EDITS[:1])
+        arm = left_out.run_by(Arm(name="a", solver="schedule:given", edits=({"kind": "DeepCache", "interval": 2},)))
+        code = code_of(arm, cached.solver, schedule='"x.toml"')
+        assert code == (
+            'solver=sl.load_schedule("x.toml").solver, '
+            'edits=[*sl.load_schedule("x.toml").edits, sl.DeepCache(interval=2)]'
+        )
+
+    def test_metas_separate_does_the_solve_with_them(self):
+        net, solver = network("meta-like"), TestWrappedSolve.SOLVER
+        wrapped = WrappedSolve(solver=solver)
+        edits = [CacheBranch(part="feed_forward", steps=(3,), order=1), CacheBranch(part="attention", steps=(2,))]
+        with attach(net.model, [wrapped, *edits], nfe=3) as run:
+            theirs = net.model.separate(net.conditions, net.noise, wrapped.ode_opt)
+        assert sum(run.hits.values()) == 2 * LAYERS
+        assert_near(theirs, net.solve_edited(*edits, solver=solver))
+        assert (theirs - net.solve(solver)).abs().max() > 0.01
+
+
+@pytest.fixture(scope="module")
+def idle():
+    """A model whose branches give nothing, so that they may be left out at no loss."""
+    built = tiny_runs.model()
+    for layer in built.transformer.layers:
+        for last in (layer.attention.wo, layer.cross_attention.wo, layer.feed_forward.w2):
+            last.weight.zero_()
+    built.checkpoint_digest = None
+    return built
+
+
+@pytest.fixture(scope="module")
+def left_out(idle):
+    return tune(idle, tiny_runs.mixtures(), saved=0.5, reference=REFERENCE, seed=3, most_fits=4, more=1, batch_size=2)
+
+
+class TestBranchesLeftOut:
+    def test_what_gives_nothing_is_left_out_for_another_evaluation(self, idle, left_out):
+        options = {"reference": REFERENCE, "seed": 3, "most_fits": 4, "batch_size": 2}
+        plain = tune(idle, tiny_runs.mixtures(), saved=0.375, more=0, **options)
+        assert left_out.solver.nodes == plain.solver.nodes
+        assert left_out.expected.error == pytest.approx(plain.expected.error, rel=0.01)
+        assert left_out.n_left_out > 0
+        assert (left_out.rival.cached, left_out.rival.evaluations, left_out.rival.expected.flops_saved) == (
+            False,
+            4,
+            0.5,
+        )
+        assert left_out.rival.expected.error > left_out.expected.error
+
+    def test_the_part_asked_for_is_saved_on_paper_and_executed(self, idle, left_out):
+        assert 0.5 <= left_out.flops_saved < 0.52
+        assert left_out.evaluations_saved == 0.375
+        costs = [
+            count(idle, seconds=0.256, text_tokens=1, edits=left_out.edits, solver=left_out.solver).total
+            for count in (count_flops, partial(counted_flops, device="cpu"))
+        ]
+        assert costs[0] == costs[1]
+        assert 1 - costs[0] / count_flops(idle, seconds=0.256, text_tokens=1, solver=REFERENCE).total >= 0.5
+
+    def test_what_is_expected_is_what_is_measured_with_the_edits(self, model):
+        examples = Examples(model, tiny_runs.mixtures(), seeds=(3, 4, 5), batch_size=2)
+        searched = Search(examples, REFERENCE, progress=lambda _: None).cached(5, saved=0.5, most_fits=1)
+        assert searched.edits
+        ours, _ = solved(model, tiny_runs.mixtures(), (3, 4, 5), searched.solver, edits=searched.edits)
+        full, _ = solved(model, tiny_runs.mixtures(), (3, 4, 5), REFERENCE)
+        errors = (ours - full).square().sum(dim=(1, 2)) / full.square().sum(dim=(1, 2))
+        assert searched.expected.error == pytest.approx(float(errors.mean()), rel=0.01)
+        assert searched.expected.worst_error == pytest.approx(float(errors.max()), rel=0.01)
+
+    def test_they_are_written_and_read_back(self, left_out, tmp_path):
+        left_out.save(tmp_path / "left-out.toml")
+        assert load_schedule(tmp_path / "left-out.toml") == left_out
 
 
 class TestWrappedSolve:
@@ -251,6 +408,7 @@ class TestCommands:
         schedule = load_schedule(path)
         assert schedule.solver.name in out
         assert "50.0%: 2 of 4 evaluations" in out
+        assert "caching   adds nothing: no solve with more evaluations comes to this cost" in out
         assert re.search(r"fidelity  -?\d+\.\d dB, worst -?\d+\.\d dB, on the 2 mixtures", out)
         wave = tiny_runs.mixture(0).wave
         soundfile.write(tmp_path / "in.wav", wave, tiny_runs.RATE, subtype="FLOAT")
@@ -259,6 +417,39 @@ class TestCommands:
         assert ", 50.0% saved" in capsys.readouterr().out  # against the solver that it stands for
         wanted = separate(
             load_model(checkpoint), wave, sample_rate=tiny_runs.RATE, prompt="dog barking", solver=schedule.solver
+        )
+        written = soundfile.read(tmp_path / "out" / "in.target.wav", dtype="float32")[0]
+        np.testing.assert_array_equal(written, wanted.target)
+
+    @pytest.mark.parametrize(("cached", "verdict"), [(True, "adds to it"), (False, "adds nothing")])
+    def test_what_caching_comes_to_is_said(self, found, cached, verdict, capsys):
+        one = replace(found, edits=EDITS[:1] if cached else ())
+        told = Rival(evaluations=5, cached=not cached, expected=replace(found.expected, fidelity_db=None))
+        command._print(replace(one, rival=told), "schedule.toml")
+        *_, saved, _, caching = capsys.readouterr().out.splitlines()
+        assert saved.endswith(", 3 branches of layers left out" if cached else "4 of 8 evaluations")
+        other = "all branches" if cached else "branches left out"
+        assert caching.startswith(f"caching   {verdict}: 5 evaluations with {other} come to unbounded, worst ")
+        assert caching.endswith("at 50.0% saved")
+
+    def test_separate_runs_the_edits_of_a_schedule(self, checkpoint, found, tmp_path, capsys):
+        loaded = load_model(checkpoint)
+        given = replace(found.provenance, checkpoint=checkpoint_digest(loaded))
+        schedule = replace(found, provenance=given, edits=EDITS[:1])
+        schedule.save(tmp_path / "cached.toml")
+        wave = tiny_runs.mixture(0).wave
+        soundfile.write(tmp_path / "in.wav", wave, tiny_runs.RATE, subtype="FLOAT")
+        command = ["separate", str(tmp_path / "in.wav"), "--model", str(checkpoint), "--prompt", "dog barking"]
+        assert main([*command, "--schedule", str(tmp_path / "cached.toml"), "--out", str(tmp_path / "out")]) == 0
+        saved = float(re.search(r", (\d+\.\d)% saved", capsys.readouterr().out)[1])
+        assert saved > 50  # more than the evaluations that are not made
+        wanted = separate(
+            loaded,
+            wave,
+            sample_rate=tiny_runs.RATE,
+            prompt="dog barking",
+            solver=found.solver,
+            edits=EDITS[:1],
         )
         written = soundfile.read(tmp_path / "out" / "in.target.wav", dtype="float32")[0]
         np.testing.assert_array_equal(written, wanted.target)

@@ -120,12 +120,13 @@ def _run(options: argparse.Namespace) -> int:
     model = load_model(options.model, device=options.device, dtype=getattr(torch, options.dtype))
     if options.compile:
         model.compile_layers()
-    if options.schedule is not None:
-        solver = load_schedule(_schedule_file(options.schedule, model), model=model).solver
     edits = _edits(options, model, solver)
+    if options.schedule is not None:
+        found = load_schedule(_schedule_file(options.schedule, model), model=model)
+        solver, edits = found.solver, list(found.edits)
     window_s = options.window or (EMBEDDED_SECONDS if model.name == "embedded" else WINDOW_SECONDS)
     with tqdm(unit="step", leave=False, disable=None) as bar:
-        found = separate_file(
+        separated = separate_file(
             model,
             options.file,
             options.out,
@@ -141,7 +142,7 @@ def _run(options: argparse.Namespace) -> int:
             on_start=bar.reset,
             on_step=bar.update,
         )
-    _print(found)
+    _print(separated)
     return 0
 
 

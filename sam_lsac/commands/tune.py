@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from sam_lsac.commands.arguments import Commands, add_mixture_options, reader
 from sam_lsac.commands.calibration import calibration_mixtures, kept
 from sam_lsac.errors import InputError
 from sam_lsac.suite import values
 from sam_lsac.suite.usable import check_device, check_new_file
+
+if TYPE_CHECKING:
+    from sam_lsac.schedule import Expected, Found
 
 __all__ = ["NAME", "add"]
 
@@ -21,9 +25,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(NAME, help="fit a solve with fewer evaluations that stays near the full one")
     parser.add_argument("--model", default="embedded", help="embedded, a checkpoint folder, or a hub id")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument(
-        "--saved", type=float, default=0.5, help="part of the evaluations to save (default %(default)s)"
-    )
+    parser.add_argument("--saved", type=float, default=0.5, help="part of the FLOPs to save (default %(default)s)")
     parser.add_argument("--reference", default=SOLVER, help="what to stay near (default %(default)s)")
     add_mixture_options(parser, per_tier=3)
     parser.add_argument(
@@ -37,7 +39,15 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         type=reader(values.whole, "--most-fits", example=24),
         default=24,
         metavar="N",
-        help="choices that may be tried (default %(default)s)",
+        help="choices of steps that may be tried for each number of evaluations (default %(default)s)",
+    )
+    parser.add_argument(
+        "--more",
+        type=reader(values.whole, "--more", example=1),
+        default=1,
+        metavar="N",
+        help="also try up to N evaluations more, with branches of layers left out at the same cost; 0 for none "
+        "(default %(default)s)",
     )
     parser.add_argument(
         "--out", type=reader(values.path, "--out"), required=True, help="file to write, such as schedule.toml"
@@ -70,12 +80,33 @@ def _run(options: argparse.Namespace) -> int:
             reference=reference,
             seed=options.seed,
             most_fits=options.most_fits,
+            more=options.more,
             progress=lambda _: bar.update(),
         )
     found.save(options.out)
-    solver, expected = found.solver, found.expected
-    print(f"schedule  {options.out}\nsolver    {solver.name}, evaluated at steps {', '.join(map(str, solver.nodes))}")
-    print(f"saved     {found.evaluations_saved:.1%}: {solver.nfe} of {reference.nfe} evaluations")
-    fidelity = ["unbounded" if f is None else f"{f:.1f} dB" for f in (expected.fidelity_db, expected.worst_fidelity_db)]
-    print(f"fidelity  {fidelity[0]}, worst {fidelity[1]}, on the {len(mixtures)} mixtures that it was fitted on")
+    _print(found, options.out)
+    if found.rival is None and options.more:
+        print(
+            "caching   adds nothing: no solve with more evaluations comes to this cost, whatever branches it leaves out"
+        )
     return 0
+
+
+def _print(found: Found, out: object) -> None:
+    solver, expected = found.solver, found.expected
+    rest = f", {found.n_left_out} branches of layers left out" if found.edits else ""
+    print(f"schedule  {out}\nsolver    {solver.name}, evaluated at steps {', '.join(map(str, solver.nodes))}")
+    print(f"saved     {found.flops_saved:.1%}: {solver.nfe} of {solver.reference.nfe} evaluations{rest}")
+    print(f"fidelity  {_fidelity(expected)}, on the {len(found.provenance.mixtures)} mixtures that it was fitted on")
+    if found.rival is not None:
+        verdict = "adds to it" if found.edits else "adds nothing"
+        other = "branches left out" if found.rival.cached else "all branches"
+        print(
+            f"caching   {verdict}: {found.rival.evaluations} evaluations with {other} come to "
+            f"{_fidelity(found.rival.expected)}, at {found.rival.expected.flops_saved or 0:.1%} saved"
+        )
+
+
+def _fidelity(expected: Expected) -> str:
+    both = ["unbounded" if f is None else f"{f:.1f} dB" for f in (expected.fidelity_db, expected.worst_fidelity_db)]
+    return f"{both[0]}, worst {both[1]}"

@@ -16,6 +16,8 @@ _PEERS = "sam_lsac.caching.peers"
 #: Where classes of layers are named by a word.
 _CLASSES = "sl.caching.layer_classes(model)"
 _LSAC = "LSAC"
+#: What a schedule has beside its solver.
+_FITTED = "FittedBranch"
 
 
 def caches(arm: Arm) -> bool:
@@ -59,10 +61,12 @@ def code_of(arm: Arm, solver: Solver, *, schedule: str | None = None) -> str:
     solver
         Of the arm, for which the edits are made.
     schedule
-        The expression of the file that the solver was read from, if it was.
+        The expression of the file that the solver, and the branches fitted with it, were read from, if they were.
     """
     solved = f'"{arm.solver}"' if schedule is None else f"sl.load_schedule({schedule}).solver"
-    edits = ", ".join(_edit(row, solver) for row in arm.edits)
+    fitted = [] if schedule is None else [row for row in arm.edits if row["kind"] == _FITTED]
+    told = [f"*sl.load_schedule({schedule}).edits"] if fitted else []
+    edits = ", ".join([*told, *(_edit(row, solver) for row in arm.edits if row not in fitted)])
     peers = f"  # from {_PEERS} import PEERS" if any(map(_is_peer, arm.edits)) else ""
     return f"solver={solved}, edits=[{edits}]{peers}" if edits else f"solver={solved}"
 

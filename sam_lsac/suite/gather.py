@@ -279,7 +279,7 @@ def _seeds(options: Options, book: Book) -> tuple[int, ...]:
 
 
 def _with_schedules(book: Book, model: SAMAudio, options: Options) -> tuple[Book, dict[str, str]]:
-    """The book with the checkpoint's own schedules in place of their names, and why arms have none.
+    """The book with the checkpoint's own schedules, solver and edits, in place of their names, and why arms have none.
 
     A schedule that was given must be usable; one that the checkpoint's folder merely lacks leaves its claims unjudged.
     """
@@ -295,7 +295,7 @@ def _with_schedules(book: Book, model: SAMAudio, options: Options) -> tuple[Book
                 raise
             absent[name] = str(error)
         else:
-            arms[name] = replace(arms[name], solver=found.solver.text)
+            arms[name] = found.run_by(arms[name])
     return replace(book, arms=arms), absent
 
 

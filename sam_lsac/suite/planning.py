@@ -229,7 +229,7 @@ def _kept(model: SAMAudio, edit: Edit, *, n_frames: int) -> int:
 
 
 def _with_schedules(book: Book, model: SAMAudio) -> tuple[Book, dict[str, str]]:
-    """The book with the solvers of the folder's schedules; without weights none is held against its checkpoint."""
+    """The book with the folder's schedules, solvers and edits; without weights none is held against its checkpoint."""
     arms, absent = dict(book.arms), dict[str, str]()
     for name, arm in book.arms.items():
         schedule = schedule_of(arm)
@@ -242,7 +242,7 @@ def _with_schedules(book: Book, model: SAMAudio) -> tuple[Book, dict[str, str]]:
         except SamLsacError as error:
             absent[name] = str(error)
         else:
-            arms[name] = replace(arm, solver=found.solver.text)
+            arms[name] = found.run_by(arm)
     return replace(book, arms=arms), absent
 
 

@@ -11,6 +11,7 @@ import importlib.util
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from sam_lsac.caching.branches import CacheBranch, FittedBranch
 from sam_lsac.caching.peers.cache_dit import DBCache
 from sam_lsac.caching.peers.diffusers import FirstBlockCache, MagCache, TaylorSeer
 from sam_lsac.caching.peers.peer import MODULES, Peer
@@ -20,12 +21,15 @@ from sam_lsac.interventions import Edit
 
 __all__ = ["NOT_ATTACHED", "PEERS", "missing_library"]
 
-#: Every peer that an arm may name, by the word after ``kind =``.
+#: Every peer that an arm may name, by the word after ``kind =``, and beside them this library's own general cache, in
+#: whose words what peers do at given steps can be said.
 PEERS: Mapping[str, type[Edit]] = MappingProxyType(
     {
+        "CacheBranch": CacheBranch,
         "DBCache": DBCache,
         "EasyCache": EasyCache,
         "FirstBlockCache": FirstBlockCache,
+        "FittedBranch": FittedBranch,
         "MagCache": MagCache,
         "SmoothCache": SmoothCache,
         "TaylorSeer": TaylorSeer,
@@ -41,6 +45,7 @@ NOT_ATTACHED: Mapping[str, str] = MappingProxyType(
         "diffusers SeaCache": "filters over the rows and columns of an image, which a sequence of frames does not have",
         "diffusers TextKVCache": "keeps keys and values of text in blocks of its own transformer alone",
         "DeepCache (library)": "skips levels of a U-Net; the edit DeepCache carries it over to layers",
+        "hicache-pp": "forecasts from snapshots at equal distances, without a hook; calls and steps are its user's",
         "LeMiCa, HarmoniCa": "have no package",
     }
 )
