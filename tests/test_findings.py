@@ -248,6 +248,18 @@ def test_tiers_are_compared_by_a_one_sided_test():
 # --------------------------------------------------------------------------------------------- levels, harm, and layers
 
 
+@pytest.mark.parametrize(("behind", "status"), [(4.5, "supported"), (5.5, "refuted")])
+def test_a_margin_stands_in_place_of_the_smallest_effect(behind, status):
+    """Half a decibel on either side of a margin of 5; the smallest effect is 1."""
+    rival = 50.0 + np.linspace(-3, 3, 24)
+    figures = rival - behind + 0.05 * np.random.default_rng(11).standard_normal(24)
+    fields = RIVAL | {"metrics": ["fidelity/baseline"], "margin": 5.0}
+    ledger = make_ledger({("a", "fidelity/baseline"): figures, ("r", "fidelity/baseline"): rival})
+    verdict = judge(make_claim(kind="ahead", **fields), ledger, make_context(costs=HALVED))
+    assert verdict.status == status
+    assert verdict.findings[0].estimate == pytest.approx(5.0 - behind, abs=0.05)
+
+
 @pytest.mark.parametrize(("metric", "sign"), [("fidelity/baseline", 1), ("log_spectral_distance/baseline", -1)])
 def test_a_level_stands_beside_median_worst_mixture_and_those_beyond(metric, sign):
     """Of a distance the largest is the worst, and those above the bound are beyond it; one on the bound is not."""

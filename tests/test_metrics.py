@@ -22,6 +22,7 @@ from sam_lsac.metrics import (
     sar,
     si_snr,
 )
+from sam_lsac.metrics._waves import decibel
 from sam_lsac.metrics.bss import FILTER_TAPS
 
 RATE = 8000
@@ -110,6 +111,15 @@ def test_exchanged_sources_exchange_the_scores(sources):
     good, swapped = target + 0.1 * residual, residual + 0.1 * target
     assert si_snr(good, target).value > 15 > -15 > si_snr(swapped, target).value
     assert si_snr(swapped, residual).value > 15
+
+
+@pytest.mark.parametrize("power", [1e-6, 1.0, 300.0])
+def test_a_ratio_is_unbounded_where_one_side_is_rounding(power):
+    """In double precision, whatever the level."""
+    eps = np.finfo(np.float64).eps
+    assert (decibel(power, 0.9 * eps**2 * power), decibel(0.9 * eps**2 * power, power)) == (math.inf, -math.inf)
+    below = decibel(power, 1.1 * eps**2 * power)
+    assert below == pytest.approx(-10 * math.log10(1.1 * eps**2)) == -decibel(1.1 * eps**2 * power, power)
 
 
 # --------------------------------------------------------------------------------------------------- a scaled copy
