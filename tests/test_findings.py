@@ -139,6 +139,13 @@ def test_what_is_not_refuted_has_the_p_value_of_what_it_requires(name):
         assert {len(need.mixtures) for need in one.requires} == {24}
 
 
+def test_equivalence_requires_that_neither_side_is_beyond():
+    loss = np.random.default_rng(15).standard_normal(24)
+    (found,) = KINDS["equivalent"].find(make_claim(kind="equivalent", **PAIRED), ledger_of(a=loss), make_context())
+    below, above = (need.values for need in found.requires)
+    assert (below, above) == (pytest.approx(0.1 - loss), pytest.approx(0.1 + loss))  # 0.1 dB is the smallest effect
+
+
 @pytest.mark.parametrize(
     ("name", "world", "possible"),
     [
@@ -183,6 +190,41 @@ def test_mixtures_of_a_correlation_keep_their_own_groups():
     assert found.requires[0].mixtures == tuple(f"clean-{i:03d}" for i in range(30))
     assert found.finding.groups.p_targets == pytest.approx(group_test(values, [i % 3 for i in range(30)]).p_greater)
     assert found.finding.groups.p_residuals == pytest.approx(group_test(values, [i % 5 for i in range(30)]).p_greater)
+
+
+def shifted(tier, n, d, *, seed):
+    """Return rows of a tier on which the rival loses more by d standard deviations."""
+    rng = np.random.default_rng(seed)
+    own, noise = 0.2 * rng.standard_normal(n), rng.standard_normal(n)
+    noise = (noise - noise.mean()) / noise.std(ddof=1)
+    base = np.arange(float(n))
+    columns = {"baseline": base, "a": base - own, "r": base - own - d - noise}
+    return rows_of({(arm, "si_snr"): values for arm, values in columns.items()}, tier=tier)
+
+
+def test_how_many_mixtures_are_needed_follows_from_power_level_and_the_hardest_tier():
+    claim = make_claim(kind="smaller-loss", score="loss", **(RIVAL | {"tiers": ["clean", "env"]}))
+    ledger = Ledger((*shifted("clean", 12, 0.6, seed=13), *shifted("env", 12, 0.4, seed=14)))
+
+    def needed(one):
+        return judge(one, ledger, make_context()).pairs_needed
+
+    whole, clean, env = needed(claim), needed(claim.on("clean")), needed(claim.on("env"))
+    assert whole >= env > clean > 12
+    assert needed(crowd(claim)) > 1.2 * whole
+    assert needed(replace(claim, settings=replace(claim.settings, power=0.95))) > 1.2 * whole
+
+
+def test_a_verdict_counts_the_fewest_mixtures_and_the_most_that_lack_a_figure():
+    """Of its tiers: one has lost two mixtures of thirty, and the other has a failed run among its twelve."""
+    rows = []
+    for row in (*shifted("clean", 30, 0.6, seed=13), *shifted("env", 12, 0.4, seed=14)):
+        lost, failed = (row.arm == "a" and row.mixture in names for names in (("clean-001", "clean-002"), ("env-003",)))
+        bad = {"value": np.nan, "reason": "why", "failed": failed}
+        rows.append(replace(row, **bad) if lost or failed else row)
+    claim = make_claim(kind="smaller-loss", score="loss", **(RIVAL | {"tiers": ["clean", "env"]}))
+    verdict = judge(claim, Ledger(tuple(rows)), make_context())
+    assert (verdict.n, verdict.n_dropped, verdict.n_failed) == (12, 2, 1)
 
 
 # -------------------------------------------------------------------------------------------------- intervals of ratios
@@ -280,6 +322,23 @@ def test_the_worst_mixture_is_the_one_that_loses_most():
     verdict = judge(make_claim(kind="no-loss", **MATCHED), ledger_of(a=loss, r=np.linspace(1, 3, 24)), make_context())
     (found,) = [one for one in verdict.findings if one.quantity == "worst loss"]
     assert (found.harm.mixture, found.harm.worst, found.harm.share) == ("clean-001", pytest.approx(0.7), 2 / 24)
+
+
+@pytest.mark.parametrize(("worst", "status"), [(3.0, "supported"), (1.2, "inconclusive")])
+def test_a_rare_failure_is_held_against_the_arms_own_rival(worst, status):
+    """The second arm loses 2.5 dB on 4 % of the mixtures: no more than its own rival once did, or more."""
+    n, rng = 400, np.random.default_rng(12)
+    table = dict(solvers((0, 0.05), (0, 0.05), r=(0.9, 0.1))(rng, n))
+    failing = np.where(np.arange(n) % 25 == 3, 2.5, 0.0)
+    rival = 0.9 + 0.1 * rng.standard_normal(n)
+    rival[7] = worst
+    table["b", "si_snr"] = table["own-baseline", "si_snr"] - failing + failing.mean()
+    table["b", "si_snr"] -= 0.02 * rng.standard_normal(n)
+    table["s", "si_snr"] = table["own-baseline", "si_snr"] - rival
+    claim = make_claim(kind="complementary", **BOTH, baselines=["baseline", "own-baseline"])
+    verdict = judge(claim, make_ledger(table), make_context(costs=TWICE))
+    assert verdict.status == status
+    assert [one.status for one in verdict.findings if one.quantity == "worst loss"] == ["supported", status]
 
 
 def test_voices_weigh_as_much_as_they_have_mixtures():
