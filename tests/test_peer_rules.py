@@ -84,8 +84,8 @@ def test_easycache_accumulates_the_outputs_change_at_the_rate_of_the_last_two_wh
 
 def test_a_polynomial_below_zero_takes_nothing_back():
     """A change that counts for less than nothing makes no room for later ones."""
-    leaves, hits = by_hand(lambda place, whole: max(0.0, 3.0 * relative(place) - 0.3), 0.1)
-    found, report = cached(TeaCache(threshold=0.1, coefficients=(-0.3, 3.0)))
+    leaves, hits = by_hand(lambda place, whole: max(0.0, 10.0 * relative(place) - 0.5), 0.2)
+    found, report = cached(TeaCache(threshold=0.2, coefficients=(-0.5, 10.0)))
     assert (found, set(report.hits.values())) == (pytest.approx(leaves), {hits})
 
 

@@ -328,7 +328,7 @@ class TestDriver:
         assert contents(path) == contents(serial)
 
 
-def soon(call, *, within_s=120.0):
+def soon(call, *, within_s=250.0):
     """Do a call that must not wait for ever: its outcome, or an error when the time is over."""
     done = queue.SimpleQueue()
 
