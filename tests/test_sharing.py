@@ -190,6 +190,16 @@ class TestLeases:
                     assert not is_ours
                 time.sleep(0.05)
 
+    def test_what_is_given_back_leaves_the_owners_other_leases(self, stores):
+        one, other = stores
+        with one.lease(["a"]):
+            with one.lease(["b"]) as is_ours:
+                assert is_ours
+            with other.lease(["a"]) as is_free:
+                assert not is_free
+            with other.lease(["b"]) as is_free:
+                assert is_free
+
     def test_an_owner_renews_its_own_leases_alone(self, stores, tmp_path, monkeypatch):
         monkeypatch.setattr(leases, "RENEWED_EVERY_S", 0.02)
         with stores[0].lease(["a"]):
