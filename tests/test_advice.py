@@ -27,7 +27,7 @@ from sam_lsac.report.shipping import HEADING, caching_text
 from sam_lsac.runs import Arm, Plan, RunResult, open_store, resolve_arm
 from sam_lsac.runs.arms import describe_edit, schedule_of
 from sam_lsac.solver import parse_solver
-from sam_lsac.statistics import contrast_test
+from sam_lsac.statistics import contrast_test, mean_interval
 from sam_lsac.suite.kept import kept_bytes, schedule_files
 from tests import tiny_runs
 from tests.claim_worlds import COMMON, SETTINGS, make_context, rows_of
@@ -59,7 +59,7 @@ def book(**advice):
 
 def context(saved=SAVED, **fields):
     costs = {
-        arm: ArmCost(arm=arm, layer_steps_saved=share, flops_total=1e12 * (1 - share), flops_saved=share)
+        arm: ArmCost(arm=arm, layer_steps_saved=share / 2, flops_total=1e12 * (1 - share), flops_saved=share)
         for arm, share in saved.items()
     }
     return make_context(costs=costs, **fields)
@@ -191,6 +191,94 @@ def test_a_failed_run_counts_as_the_worst_figure():
     found = advise(book(levels=[30.0]), Ledger(tuple(rows)), context())
     assert found.levels[0].setting.arm == "half"
     assert "Fidelity to full on env is not shown beyond 30" in found.levels[0].cheaper[0]
+
+
+def test_what_is_better_when_lower_is_chosen_as_its_mirror_image_is():
+    """A distance of 100 less the fidelity, at levels of 100 less those: the same choice, bounds and worst mixtures."""
+    distance = {"fidelity": "log_spectral_distance/full"}
+    for saved, fidelity in (
+        (SAVED, {"half": 50.0, "quarter": 33.0, "cached": 60.0}),
+        (SAVED | {"quarter": 0.5}, {"half": 45.0, "quarter": [50.0, 50.0, 47.0]}),
+        (SAVED | {"cached": 0.5}, {"half": 50.0, "cached": 55.0}),
+    ):
+        ledger = world(fidelity, loss={("cached", "si_snr", "env"): 1.0})
+        rows = [
+            replace(row, metric=distance["fidelity"], value=100.0 - row.value) if row.metric == "fidelity/full" else row
+            for row in ledger.rows
+        ]
+        plain = advise(book(), ledger, context(saved))
+        mirrored = advise(book(levels=[70.0, 60.0], **distance), Ledger(tuple(rows)), context(saved))
+        for one, other in zip(plain.levels, mirrored.levels, strict=True):
+            assert (other.setting.arm, other.better) == (one.setting.arm, one.better)
+            for here, there in zip(one.setting.tiers, other.setting.tiers, strict=True):
+                wanted = (100 - here.mean, 100 - here.bound, 100 - here.worst)
+                assert (there.mean, there.bound, there.worst) == pytest.approx(wanted)
+
+
+def loosened(of, alpha):
+    return replace(of, settings=replace(of.settings, alpha=alpha))
+
+
+def test_every_test_of_quality_shares_the_level():
+    """A p value of equivalence holds at a level of a little more, and not where two candidates share it."""
+    ledger = world({"half": 50.0, "quarter": 45.0}, loss={("quarter", "si_snr", "env"): 0.0984})
+    pairs = ledger.losses("si_snr", arm="quarter", baseline="full", tier="env")
+    p = contrast_test(0.1 - (pairs.first - pairs.second)).p_greater
+    assert 0.001 < p < 0.2
+    assert chosen(ledger, of=loosened(book(), 2.5 * p)) == ["quarter", "quarter"]
+    assert chosen(ledger, of=loosened(book(), 1.5 * p)) == ["half", "half"]
+
+
+def test_a_cache_is_better_at_the_shared_level():
+    loss = {("cached", "si_snr", "env"): 1.0}
+    ledger = world({"half": 50.0, "cached": 50.5}, loss=loss)
+    pairs = [ledger.abreast("fidelity/full", arm="cached", rival="half", tier=tier) for tier in TIERS]
+    p = max(contrast_test(one.first - one.second).p_greater for one in pairs)
+    assert 0.001 < p < 0.2
+    for alpha, better in ((2.5 * p, ("cached",)), (1.5 * p, ())):
+        found = advise(loosened(book(levels=[30.0]), alpha), ledger, context(SAVED | {"cached": 0.5}))
+        assert (found.levels[0].setting.arm, found.levels[0].better) == ("half", better)
+
+
+def changed(ledger, n, **fields):
+    """The first n mixtures of env without a fidelity of "quarter"."""
+    return Ledger(tuple(
+        replace(row, value=np.nan, reason="why", **fields)
+        if (row.arm, row.metric, row.tier) == ("quarter", "fidelity/full", "env") and int(row.mixture[-3:]) < n
+        else row
+        for row in ledger.rows
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize(("gone", "holds"), [(12, True), (13, False)])
+def test_a_fidelity_that_does_not_exist_on_most_mixtures_excludes(gone, holds):
+    found = advise(book(), changed(world({"half": 50.0, "quarter": 45.0}), gone), context())
+    assert found.levels[0].setting.arm == ("quarter" if holds else "half")
+    if not holds:
+        assert "does not exist on 13 mixtures" in found.levels[0].cheaper[0]
+
+
+def test_failed_runs_of_a_setting_are_counted():
+    """A failed run has the worst figure of the tier, which holds the level here."""
+    found = advise(book(), changed(world({"half": 50.0, "quarter": 45.0}), 2, failed=True), context())
+    tiers = {one.tier: one for one in found.levels[0].setting.tiers}
+    assert found.levels[0].setting.arm == "quarter"
+    assert {name: (one.n, one.n_failed) for name, one in tiers.items()} == {
+        "clean": (N, 0), "noisy": (N, 0), "env": (N, 2)
+    }  # fmt: skip
+
+
+def test_a_setting_answers_the_references_question_with_caches_alone():
+    more = {
+        "spanned": {"solver": "euler:4", "spans": True},
+        "mixed": {"solver": "euler:4", "edits": [*ARMS["cached"]["edits"], *ARMS["ablated"]["edits"]]},
+        "fitted": {"solver": "schedule:half"},
+    }
+    claim = COMMON | {"kind": "equivalent", "arms": ["half"], "baselines": ["full"], "metrics": ["si_snr"]}
+    views = {"reference": "full"}
+    claims = [claim | {"tiers": ["clean"], "family": "f"}]
+    wide = parse_claims({"settings": SETTINGS, "arms": ARMS | more, "claims": claims, "views": views})
+    assert shippable(wide, context(SAVED | dict.fromkeys(more, 0.7))) == ("half", "quarter", "cached")
 
 
 # ------------------------------------------------------------------------------------------------- caching, code, costs
@@ -372,8 +460,8 @@ def test_the_frontier_has_every_setting_on_every_tier_with_its_mean():
     ]
     for one in points:
         values = ledger.abreast(one.metric, arm=one.arm, rival=one.arm, tier=one.tier).first
-        assert one.estimate == pytest.approx(values.mean())
-        assert one.low < one.estimate < one.high
+        mean = mean_interval(values, level=0.95)
+        assert (one.estimate, one.low, one.high) == pytest.approx((values.mean(), mean.low, mean.high))
 
 
 def test_no_two_families_share_colour_and_marker():

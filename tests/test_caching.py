@@ -214,6 +214,7 @@ def test_a_cache_is_a_row_of_text_and_back():
     edit = CacheAttention(freeze_steps={6: 4, 1: 4}, max_bytes=10**9)
     assert CacheAttention(**json.loads(json.dumps(asdict(edit)))) == edit
     assert hash(edit) == hash(CacheAttention(freeze_steps={1: 4, 6: 4}, max_bytes=10**9))
+    assert len({LSAC(stable={1: 4}, moderate={2: 9}), LSAC(stable={1: 4}, moderate={2: 9})}) == 1
     with pytest.raises(EditError, match="leaves room for nothing"):
         CacheAttention(freeze_steps={1: 4}, max_bytes=0)
 

@@ -8,7 +8,7 @@ import pytest
 
 from sam_lsac.claims import KINDS, Ledger, judge, judge_case
 from sam_lsac.errors import ClaimError
-from tests.claim_worlds import CASES, PAIRED, leaking, make_claim, make_context, rows_of
+from tests.claim_worlds import CASES, PAIRED, leaking, losing, make_claim, make_context, rows_of
 
 TIERS = ("clean", "noisy", "env")
 MIXED = tuple(itertools.product(("true", "false", "weak", "empty"), repeat=3))[::5]  # 13 ways to fill three tiers
@@ -161,6 +161,18 @@ def test_a_claim_about_another_model_is_not_run_on_any_tier():
     said = judge(replace(claim, applies_to="22-layers"), Ledger(()), make_context())
     assert (said.status, said.tiers) == ("not run", dict.fromkeys(TIERS, "not run"))
     assert said.reason.count("22 layers") == 1
+
+
+@pytest.mark.parametrize("arm", ["baseline", "a", "r", "control"])
+def test_a_claim_is_not_run_where_one_of_its_arms_cannot_be(arm):
+    """Also a control, which would be missing beside the others."""
+    fields = PAIRED | {"rivals": ["r"], "controls": ["control"], "score": "loss"}
+    claim = make_claim(kind="smaller-loss", **fields)
+    world = losing(a=(0, 0.2), r=(1, 0.2), control=(1, 0.2))
+    ledger = Ledger(tuple(rows_of(world(np.random.default_rng(0), 24))))
+    assert judge(claim, ledger, make_context()).status == "supported"
+    said = judge(claim, ledger, make_context(absent={arm: "no such library"}))
+    assert (said.status, said.reason) == ("not run", "no such library")
 
 
 # ---------------------------------------------------------------------------------------------------- known refutations

@@ -352,12 +352,14 @@ def test_dropped_mixtures_are_counted_in_the_verdict():
     assert "gone" in nothing.reason
 
 
-def test_a_factor_of_something_that_is_not_positive_is_inconclusive():
+@pytest.mark.parametrize(("rising", "still"), [("a", "baseline"), ("baseline", "a")])
+def test_a_factor_of_something_that_is_not_positive_is_inconclusive(rising, still):
     row = {"tier": "clean", "group": "g", "seed": 0, "metric": "block_ratio/L01"}
     rows = [
         Row(arm=arm, mixture=f"m{i}", value=value, **row)
         for i in range(4)
-        for arm, value in (("baseline", 1.0), ("a", float(i)))
+        for arm, value in ((still, 1.0), (rising, float(i)))
     ]
     claim = make_claim(kind="ratio-change", **(PAIRED | {"metrics": ["block_ratio/L01"], "direction": "increase"}))
-    assert judge(claim, Ledger(tuple(rows)), make_context()).status == "inconclusive"
+    verdict = judge(claim, Ledger(tuple(rows)), make_context())
+    assert (verdict.status, "must be above zero in every mixture" in verdict.reason) == ("inconclusive", True)

@@ -141,6 +141,7 @@ def test_sign_test_sees_that_a_mean_rests_on_few():
     assert np.mean(values) > 0
     assert sign_test(values) > 0.99
     assert sign_test([0.0, 0.0]) == 1.0
+    assert (sign_test([1.0]), sign_test([-1.0])) == (0.5, 1.0)
 
 
 @pytest.mark.parametrize(("count", "n"), [(0, 24), (3, 24), (24, 24)])

@@ -35,12 +35,13 @@ def relative_errors(state, wanted):
     return (state - wanted).square().sum(dim=1) / wanted.square().sum(dim=1)
 
 
-def test_with_all_nodes_kept_euler_is_reproduced_to_the_bit():
+@pytest.mark.parametrize("reference", [Euler(8), Euler(8, grid=Sway())])
+def test_with_all_nodes_kept_euler_is_reproduced_to_the_bit(reference):
     velocity, x0 = bent()
-    fit = fitter().fit(EVERY)
+    fit = fitter(reference).fit(EVERY)
     ours, theirs = {}, {}
     fit.solver.solve(velocity, x0, on_step=ours.__setitem__)
-    Euler(8).solve(velocity, x0, on_step=theirs.__setitem__)
+    reference.solve(velocity, x0, on_step=theirs.__setitem__)
     assert all(torch.equal(ours[step].x, theirs[step].x) for step in EVERY)
     assert fit.error == 0
 
@@ -160,6 +161,17 @@ class TestSearch:
         choices = [(1, *rest) for rest in itertools.combinations(range(2, 9), n_evaluations - 1)]
         best = min(known.fit(nodes).error for nodes in choices)
         assert fitter().search(n_evaluations, most_fits=40).error <= 1.1 * best
+
+    @pytest.mark.parametrize("n_evaluations", [2, 3, 5])
+    def test_it_ends_where_no_neighbour_is_nearer(self, n_evaluations):
+        """Every solver with one evaluated step moved by one or two was fitted."""
+        fits = {}
+        found = fitter().search(n_evaluations, most_fits=999, progress=lambda fit: fits.update({fit.solver.nodes: fit}))
+        best = found.solver.nodes
+        for place, move in itertools.product(range(1, n_evaluations), (-2, -1, 1, 2)):
+            moved = (*best[:place], best[place] + move, *best[place + 1 :])
+            if moved == tuple(sorted(set(moved))) and moved[-1] <= 8:
+                assert fits[moved].error >= found.error
 
     @pytest.mark.parametrize("most_fits", [1, 3, 6])
     def test_it_keeps_to_the_fits_that_it_may_take(self, most_fits):

@@ -1,15 +1,19 @@
 """What a cache carries from one solve into the next: seen where it does, and only there."""
 
+import itertools
+import math
 from dataclasses import dataclass, replace
 
 import pytest
+import torch
 
 from sam_lsac.caching import CacheAttention, DeepCache
-from sam_lsac.errors import InputError
+from sam_lsac.caching.peers.thresholds import TeaCache
+from sam_lsac.errors import CacheError, InputError
 from sam_lsac.interventions.edit import CacheReport, Edit
 from sam_lsac.interventions.sites import layer_sites
 from sam_lsac.runs.arms import ResolvedArm
-from sam_lsac.runs.leaks import Leak, leaks
+from sam_lsac.runs.leaks import Leak, _difference, leaks
 from sam_lsac.solver import Euler, Midpoint
 from tests import tiny_runs
 from tests.test_peers import CACHES, LIBRARIES, SOLVER, N, installed
@@ -102,6 +106,26 @@ def test_two_mixtures_of_one_length_are_needed(model, pair):
     longer = tiny_runs.mixture(1, n_samples=32 * tiny_runs.HOP)
     with pytest.raises(InputError, match="one length"):
         leaks(model, arm(DeepCache()), [pair[0], longer])
+
+
+def test_a_leak_is_the_largest_difference_over_the_root_mean_square_of_what_should_be():
+    whole = torch.tensor([1.0, -7.0])
+    assert _difference(torch.tensor([1.5, -9.0]), whole) == pytest.approx(2 / 5)
+    assert _difference(whole, whole.clone()) == 0.0
+    assert 0.0 < _difference(torch.nextafter(whole, whole + 1), whole) < 1e-6  # any other bit
+    assert _difference(whole, torch.zeros(2)) == math.inf
+
+
+def test_both_solves_are_given_what_the_arm_gives(model, pair):
+    """Prompt and spans, or not."""
+    given = itertools.product((True, False), repeat=2)
+    arms = [replace(arm(Hoarder(keeps=True)), text=text, spans=spans) for text, spans in given]
+    assert len({leaks(model, one, pair).carried for one in arms}) == 4
+
+
+def test_a_cache_that_reuses_nothing_in_a_solve_alone_is_refused(model, pair):
+    with pytest.raises(CacheError, match="reused nothing"):
+        leaks(model, arm(TeaCache(threshold=1e-9)), pair)
 
 
 def test_the_seed_is_that_of_both(model, pair):

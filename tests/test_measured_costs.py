@@ -72,6 +72,26 @@ def test_the_cost_of_an_arm_is_the_mean_over_its_runs():
     assert 1 - against_midpoint.flops_saved == pytest.approx((1 - both.flops_saved) / 2)
 
 
+def test_an_attention_that_did_not_run_is_a_layer_step_and_another_part_is_none():
+    """Of a solver of two evaluations a step, which a module may pass by in each."""
+    hits = {
+        "transformer.layers.0.attention": 3,
+        "transformer.layers.1.cross_attention": 2,
+        "transformer.layers.2.feed_forward": 4,
+        "transformer.layers.3": 2 * N,
+    }
+    midpoint, passed_by = Midpoint(N), 3 + 2 * N
+    sizes = {"seconds": 3.0, "text_tokens": 9}
+    found = measured_cost("a", CONFIG, midpoint, hits=[hits], baseline_solver=midpoint, **sizes)
+    assert found.layer_steps_saved == pytest.approx(passed_by / (4 * 2 * N))
+    assert found.self_attention_flops_saved == pytest.approx(passed_by / (4 * 2 * N))
+    assert found.flops_total == flops_of_hits(CONFIG, hits, midpoint, **sizes).total
+    whole = count_flops(CONFIG, solver=midpoint, **sizes)
+    assert found.flops_saved == pytest.approx(1 - found.flops_total / whole.total)
+    against_euler = measured_cost("a", CONFIG, midpoint, hits=[hits], baseline_solver=SOLVER, **sizes)
+    assert against_euler.layer_steps_saved == pytest.approx(1 - (4 * 2 * N - passed_by) / (4 * N))
+
+
 @pytest.mark.parametrize(
     "hits",
     [

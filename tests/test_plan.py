@@ -14,6 +14,8 @@ import torch
 
 import sam_lsac
 from sam_lsac.caching import SAM_AUDIO_SMALL, CacheAttention, DeepCache, LSACLevel
+from sam_lsac.caching.peers.cache_dit import DBCache
+from sam_lsac.caching.peers.thresholds import TeaCache
 from sam_lsac.claims import load_claims
 from sam_lsac.errors import PlanError
 from sam_lsac.interventions import (
@@ -284,7 +286,11 @@ class TestDigests:
         [
             (CacheAttention(freeze_steps={1: 4}), "lsac", False),
             (CacheAttention(freeze_steps={1: 4}), "baselines", True),
+            (CacheAttention(freeze_steps={1: 4}), "layers", False),  # which its module imports
             (DeepCache(interval=2), "baselines", False),
+            (DeepCache(interval=2), "layers", True),
+            (TeaCache(), "peers.thresholds", False),
+            (DBCache(), "peers.facade", False),
         ],
     )
     def test_a_cache_is_in_the_key_of_the_runs_that_use_it(self, tmp_path, monkeypatch, edit, module, same):
@@ -415,6 +421,14 @@ class TestVersions:
         borrowing["library"] = "1.1"
         assert self.planned(model, "Borrowing").key != first.key
         assert RunSpec.from_json(json.loads(json.dumps(first.to_json()))).key == first.key  # a stored run stays itself
+
+    def test_the_source_of_a_cache_is_part_of_the_key(self, model):
+        for edits in (({"kind": "DeepCache", "interval": 2},), ({"kind": "LSAC", "level": "balanced"},)):
+            arm = Arm(name="arm", solver="euler:4", edits=edits)
+            spec = plan({"arm": arm}, [tiny_runs.mixture()], model, seeds=(0,)).runs[-1]
+            (edit,) = spec.edits
+            assert spec.versions == ((f"source of {type(edit).__name__}", edit_version(edit)),)
+            assert replace(spec, versions=()).key != spec.key
 
     def test_edits_of_the_common_code_name_none(self, model):
         assert self.planned(model, "ZeroAdditive", "ZeroCrossAttention").versions == ()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import sqlite3
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from contextlib import ExitStack
 from dataclasses import replace
@@ -22,7 +24,7 @@ from sam_lsac.errors import CacheError, PlanError
 from sam_lsac.model import load_model, save_checkpoint
 from sam_lsac.runs import Progress, execute, local_executor, open_store, plan
 from sam_lsac.runs.chunk import chunks_of, examples_of
-from sam_lsac.runs.executor import Task, pack, unpack
+from sam_lsac.runs.executor import Reply, Task, pack, unpack
 from sam_lsac.runs.local import Here, ScoredElsewhere
 from sam_lsac.runs.pool import N_TRIES, LocalPool, ModelSource
 from sam_lsac.runs.tasks import ChunkTask
@@ -184,7 +186,7 @@ class TestLosses:
         with LocalPool(processes=1, n_slots=1, source=None) as pool:
             pool.submit(Deadly(number=0))
             with pytest.raises(PlanError, match=f"{N_TRIES} processes in turn .* computed something deadly.*signal 9"):
-                pool.take()
+                soon(pool.take)
 
     def test_an_error_comes_back_with_its_run_and_what_was_finished_is_stored(self, model, mixtures, pool, tmp_path):
         idle = {"idle": {"edits": ({"kind": "DeepCache", "interval": 1},)}}
@@ -301,14 +303,20 @@ class TestDriver:
         with pytest.raises(PlanError, match="runs of a chunk never came back"):
             filled(tmp_path / "runs.sqlite", planned, model, mixtures, Stubborn(model, times=0))
 
+    def test_an_error_of_a_task_ends_the_plan(self, planned, model, mixtures, tmp_path):
+        with pytest.raises(CacheError, match="it went wrong"):
+            filled(tmp_path / "runs.sqlite", planned, model, mixtures, Erring(model))
+
+    @pytest.mark.parametrize("n_slots", [3, 99])
     def test_tasks_under_way_are_bounded_and_leased_and_begin_after_what_they_need(
-        self, serial, planned, model, mixtures, tmp_path
+        self, serial, planned, model, mixtures, tmp_path, n_slots
     ):
+        """Also where there is room for all of them at once."""
         path = tmp_path / "runs.sqlite"
-        executor = Watching(model, path, n_slots=3)
+        executor = Watching(model, path, n_slots=n_slots)
         filled(path, planned, model, mixtures, executor)
         assert contents(path) == contents(serial)
-        assert executor.most == 3
+        assert 3 <= executor.most <= n_slots
         alone = [task for task in executor.tasks if task.waves]
         assert alone
         assert all(isinstance(wave, np.ndarray) for task in alone for wave in task.waves.values())
@@ -320,6 +328,23 @@ class TestDriver:
             held.enter_context(other.lease(baseline))
             filled(path, planned, model, mixtures, Releasing(model, held))
         assert contents(path) == contents(serial)
+
+
+def soon(call, *, within_s=250.0):
+    """Do a call that must not wait for ever: its outcome, or an error when the time is over."""
+    done = queue.SimpleQueue()
+
+    def work():
+        try:
+            done.put((call(), None))
+        except Exception as error:
+            done.put((None, error))
+
+    threading.Thread(target=work, daemon=True).start()
+    result, error = done.get(timeout=within_s)
+    if error is not None:
+        raise error
+    return result
 
 
 class Deadly(Task):
@@ -377,6 +402,15 @@ class Stubborn(Here):
             return super().take()
         self._again = [reply] * (self._times - 1)
         return reply
+
+
+class Erring(Here):
+    """Gives an error in place of a task's first part, and is not to be asked again."""
+
+    def take(self):
+        number = self._tasks.popleft()[0].number
+        assert not number
+        return Reply(number=number, error=CacheError("it went wrong"))
 
 
 class Watching(Here):

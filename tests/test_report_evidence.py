@@ -87,13 +87,16 @@ def test_what_is_lacking_is_counted_by_its_sort():
 
 
 def test_details_are_of_the_weakest_test_over_groups_and_of_the_worst_loss(report):
-    tests = [replace(LOSS, arm=arm, groups=replace(FOUR, p_residuals=p)) for arm, p in (("a", 0.01), ("b", 0.4))]
+    tests = [
+        replace(LOSS, arm=arm, groups=replace(FOUR, p_targets=of_targets, p_residuals=of_residuals))
+        for arm, of_targets, of_residuals in (("a", 0.03, 0.2), ("b", 0.01, 0.4))
+    ]
     small = replace(LOSS, arm="c", metric="stoi", harm=replace(WORST, worst=0.05, mixture="clean-001"))
     large = replace(LOSS, arm="d", harm=WORST)
     verdict = replace(report.verdict("LS4"), findings=(*tests, large, small), scope="these", n_failed=2)
     scope, weakest, worst = details(verdict, LEAST)
     assert scope == "speaks of these; 2 failed"
-    assert weakest == "clean b: 4 target groups p 0.03, 4 residual groups p 0.4"
+    assert weakest == "clean b: 4 target groups p 0.01, 4 residual groups p 0.4"
     assert worst.startswith("clean c: worst mixture clean-001")  # 5 smallest effects, and the other 2.1
     assert details(replace(verdict, findings=(), scope="", n_failed=0), LEAST) == ()
 
@@ -258,6 +261,11 @@ def test_the_loss_is_of_an_arm_that_was_run():
     assert [row.arm for row in variance_rows(BOOK, Ledger(tuple(rows)))] == ["baseline"]  # no claim is about it
     rows = two_way(mixture=1.0, seed=0.0, rest=1.0, n=6, arms=("baseline", "zero-additive"))
     assert [row.arm for row in variance_rows(BOOK, Ledger(tuple(rows)))] == ["baseline", "zero-additive"]
+    rows = two_way(mixture=1.0, seed=0.0, rest=1.0, n=6, arms=("baseline", "zero-additive", "lsac-balanced"))
+    assert [row.arm for row in variance_rows(BOOK, Ledger(tuple(rows)))] == [
+        "baseline",
+        "lsac-balanced",
+    ]  # of most claims
 
 
 def test_where_the_variance_lies_is_shown_and_read_back():

@@ -190,6 +190,29 @@ class TestLeases:
                     assert not is_ours
                 time.sleep(0.05)
 
+    def test_what_is_given_back_leaves_the_owners_other_leases(self, stores):
+        one, other = stores
+        with one.lease(["a"]):
+            with one.lease(["b"]) as is_ours:
+                assert is_ours
+            with other.lease(["a"]) as is_free:
+                assert not is_free
+            with other.lease(["b"]) as is_free:
+                assert is_free
+
+    def test_an_owner_renews_its_own_leases_alone(self, stores, tmp_path, monkeypatch):
+        monkeypatch.setattr(leases, "RENEWED_EVERY_S", 0.02)
+        with stores[0].lease(["a"]):
+            raw = sqlite3.connect(tmp_path / "runs.sqlite", isolation_level=None)
+            raw.execute("INSERT INTO leases VALUES ('b', 'somebody', 'another-machine', 1, 5.0)")
+            raw.execute("UPDATE leases SET renewed = 5.0")
+            began = time.monotonic()
+            while raw.execute("SELECT renewed FROM leases WHERE run = 'a'").fetchone() == (5.0,):
+                assert time.monotonic() - began < 30
+                time.sleep(0.02)
+            assert raw.execute("SELECT renewed FROM leases WHERE run = 'b'").fetchone() == (5.0,)
+            raw.close()
+
     def test_waiting_ends_with_the_first_run_that_is_free_and_is_said_once(self, tmp_path, stores):
         one, _ = stores
         told, held, free = [], threading.Event(), threading.Event()

@@ -176,6 +176,17 @@ class TestGrids:
     def test_epss_of_seven_steps_is_the_published_one(self):
         assert [32 * point for point in EPSS().points(7)] == [0, 2, 4, 6, 8, 16, 24, 32]
 
+    def test_epss_of_any_steps_is_the_published_one(self):
+        """Every grid is the next longer one without some of its points, and no step is shorter than the one before."""
+        grids = [EPSS().points(n_steps) for n_steps in (5, 6, 7, 10, 12, 16)]
+        for shorter, longer in pairwise(grids):
+            assert set(shorter) < set(longer)
+        for grid in grids:
+            lengths = [after - before for before, after in pairwise(grid)]
+            assert lengths == sorted(lengths)
+        dropped = [sorted(32 * point for point in set(longer) - set(shorter)) for shorter, longer in pairwise(grids)]
+        assert dropped == [[6], [24], [12, 20, 28], [10, 14], [1, 3, 5, 7]]
+
     @pytest.mark.parametrize("n_steps", [5, 6, 7, 10, 12, 16])
     def test_epss_prunes_a_grid_of_32_steps(self, n_steps):
         points = EPSS().points(n_steps)

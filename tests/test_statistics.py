@@ -25,6 +25,14 @@ def test_noncentral_t_agrees_with_scipy_in_the_body_and_in_the_tails(t, df, cent
     assert survival(t, df, centre) == pytest.approx(stats.nct.sf(t, df, centre), abs=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("t", "centre", "above"), [(1e4, 0.0, 0.0), (1e4, -3.0, 0.0), (-1e4, -3.0, 1.0), (-1e4, 3.0, 1.0)]
+)
+def test_noncentral_t_lies_on_one_side_of_what_is_far_out(t, centre, above):
+    assert survival(t, 23, centre) == above
+    assert survival(math.copysign(math.inf, t), 23, centre) == above
+
+
 # ---------------------------------------------------------------------------------------------------------- families
 
 

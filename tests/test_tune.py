@@ -28,7 +28,7 @@ from sam_lsac.model.digest import checkpoint_digest
 from sam_lsac.report.settings import code_of
 from sam_lsac.runs import Arm, resolve_arm
 from sam_lsac.runs.compute import Batch
-from sam_lsac.schedule import Rival, load_schedule
+from sam_lsac.schedule import Rival, find_schedule, load_schedule, own_names
 from sam_lsac.separate import decode, separate, solve_batch
 from sam_lsac.solver import Euler, Fitted, Midpoint
 from sam_lsac.suite import gather, planning
@@ -194,6 +194,24 @@ class TestFile:
     def test_a_place_where_nothing_can_be_written_is_refused(self, found, tmp_path):
         with pytest.raises(InputError, match="cannot be written"):
             found.save(tmp_path)
+
+    def test_a_file_that_was_given_comes_before_one_of_the_checkpoints_folder(self, found, tmp_path):
+        save_checkpoint(tiny_runs.model(), tmp_path / "checkpoint")
+        model = load_model(tmp_path / "checkpoint")
+        other = replace(found, provenance=replace(found.provenance, checkpoint=checkpoint_digest(model), n_fits=99))
+        (model.folder / "schedules").mkdir()
+        other.save(model.folder / "schedules" / "half.toml")
+        (model.folder / "schedules" / "half.txt").write_text("no schedule")
+        assert own_names(model) == ("half",)
+        assert find_schedule("half", model, given={}) == other
+        mine = replace(other, provenance=replace(other.provenance, n_fits=1))
+        mine.save(tmp_path / "mine.toml")
+        assert find_schedule("half", model, given={"half": tmp_path / "mine.toml"}) == mine
+        replace(found, provenance=replace(found.provenance, checkpoint="f" * 64)).save(tmp_path / "foreign.toml")
+        with pytest.raises(ModelError, match="fitted to the checkpoint ffffffffffff"):
+            find_schedule("half", model, given={"half": tmp_path / "foreign.toml"})
+        with pytest.raises(InputError, match=r"no schedule 'third'.* or write it to schedules/third\.toml"):
+            find_schedule("third", model, given={"half": tmp_path / "mine.toml"})
 
 
 EDITS = (
@@ -369,7 +387,7 @@ class TestWrappedSolve:
                 both.append(net.model.separate(net.conditions, net.noise, wrapped.ode_opt))
         assert torch.equal(*both)
 
-    @pytest.mark.parametrize("counts", [{"nfe": 6}, {"nfe": 6, "evaluations_per_step": 2}])
+    @pytest.mark.parametrize("counts", [{"nfe": 6}, {"nfe": 3, "evaluations_per_step": 3}])
     def test_a_solve_of_another_length_is_refused(self, counts):
         net = network("meta-like")
         with (
