@@ -10,6 +10,7 @@ there, on one thread.
 """
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from types import ModuleType
 
 import pytest
@@ -30,7 +31,8 @@ def _on_request_only(request: pytest.FixtureRequest) -> None:
     """Timing wants a quiet machine: on a GPU that judges, what is measured there is a part of judging."""
     needs_gpu = request.node.get_closest_marker("gpu") is not None
     judges_on_gpu = str(request.config.getoption("--device")).startswith("cuda")
-    if "timing" not in request.config.option.markexpr and not (needs_gpu and judges_on_gpu):
+    everywhere = request.node.get_closest_marker("timing").kwargs.get("everywhere", False)
+    if "timing" not in request.config.option.markexpr and not (judges_on_gpu and (needs_gpu or everywhere)):
         pytest.skip("measures time; run it alone, with -m timing")
     if needs_gpu:
         import torch
@@ -128,3 +130,16 @@ def test_time_of_a_plan_against_separations_one_by_one(benchmark, timed, tmp_pat
     faster = {"times_faster": 1 / time.ratio, "times_faster_low": 1 / time.high, "times_faster_high": 1 / time.low}
     benchmark.extra_info.update(faster | {"processes": usable_cores(), "runs": len(work.plan.runs)})
     assert faster["times_faster_high"] >= GOAL_OF_A_PLAN, time
+
+
+@pytest.mark.timing(everywhere=True)
+def test_time_of_every_setting(benchmark, timed, request) -> None:
+    """Solve and decoding of one mixture, each setting beside the full solve, kept in the store for the report.
+
+    What a solver saves by fewer evaluations must show in time, at least half of it: decoding and encoding stay.
+    """
+    found = benchmark.pedantic(timed.settings, args=(request.config,), rounds=1, iterations=1)
+    benchmark.extra_info["settings"] = {one.arm: asdict(one) for one in found}
+    solvers = [one for one in found if not one.cached]
+    assert solvers
+    assert not [one for one in solvers if 1 - one.time.low < one.flops_saved / 2]

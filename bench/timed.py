@@ -17,11 +17,16 @@ from sam_lsac.metrics import measure
 from sam_lsac.mixtures import load_mixtures
 from sam_lsac.model import Conditions, SAMAudio, load_model
 from sam_lsac.model.velocity import PreparedVelocity
+from sam_lsac.report.settings import caches, shippable
 from sam_lsac.runs import Executor, execute, open_store, plan
 from sam_lsac.runs.arms import resolve_arm
+from sam_lsac.runs.timings import ArmTime
 from sam_lsac.separate import separate, solve_batch
 from sam_lsac.solver import Euler, Solver
-from sam_lsac.suite.options import HOUSE_CLAIMS
+from sam_lsac.suite.cases import cases_of
+from sam_lsac.suite.gather import prepare
+from sam_lsac.suite.options import HOUSE_CLAIMS, read_options
+from sam_lsac.suite.timing import measure_times
 
 #: Saved time / saved FLOPs.
 GOAL = 0.9
@@ -204,3 +209,34 @@ class Work:
                     seed=0,
                 )
                 measure(out.target, target=mixture.target, residual=mixture.residual, sample_rate=mixture.sample_rate)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingTime:
+    """A setting that could be shipped, what it saves on paper, and its time beside the full solve's."""
+
+    arm: str
+    cached: bool
+    flops_saved: float
+    time: ArmTime
+
+
+def settings(config: pytest.Config) -> list[SettingTime]:
+    """Measure every setting of the claims file on the session's model and device; all samples go into its store."""
+    options = replace(read_options(config.getoption, root=config.rootpath), replay=False)
+    book = load_claims(options.claims)
+    prepared = prepare(options, cases_of(book, [claim.id for claim in book.claims]), book=book)
+    book, costs = prepared.book, prepared.context.costs
+    arms = shippable(book, prepared.context)
+    times = measure_times(
+        book,
+        prepared.model,
+        prepared.mixtures[0],
+        arms=arms,
+        store=options.store,
+        repeats=5,
+    )
+    return [
+        SettingTime(arm=arm, cached=caches(book.arms[arm]), flops_saved=costs[arm].flops_saved, time=time)
+        for arm, time in times.items()
+    ]

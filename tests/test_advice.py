@@ -33,6 +33,7 @@ from tests import tiny_runs
 from tests.claim_worlds import COMMON, SETTINGS, make_context, rows_of
 from tests.report_sample import CLAIMS, simulated_environment
 from tests.test_plan import SPEC
+from tests.test_timings import TIME
 
 TIERS = ("clean", "noisy", "env")
 QUALITY = {"si_snr": 10.0, "stoi": 0.8}
@@ -328,6 +329,19 @@ def test_costs_are_those_of_the_context_and_a_dash_where_it_has_none():
     assert (setting.evaluations, setting.flops_saved, setting.flops_total) == (8, 0.5, 0.5e12)
     for known, words in ((given, "12.30 ms a solve, 0.025 GB"), (context(), f"{NOTHING} ms a solve, {NOTHING} GB")):
         assert words in " ".join(terminal_text(report_of(ledger, known)).split())
+
+
+def test_a_time_that_was_measured_beside_the_full_solves_is_told_with_its_interval():
+    ledger = world({"half": 50.0})
+    given = context(seconds={"half": 0.0123}, times={"half": TIME})
+    setting = advise(book(), ledger, given).levels[0].setting
+    assert (setting.time.ratio, setting.time.n_pairs, setting.time.peak_bytes) == (0.5, 3, 7)
+    for text in (terminal_text(report_of(ledger, given)), to_markdown(report_of(ledger, given))):
+        words = " ".join(text.split())
+        assert "x0.50 [0.45, 0.55]" in words
+        assert "Of the full time: 3 pairs measured in turn on a processor (processor time), 95 % interval." in words
+    assert "full time" not in terminal_text(report_of(ledger, context()))
+    assert from_json(to_json(report_of(ledger, given))).advice == report_of(ledger, given).advice
 
 
 def timed(solver="euler:4", *, wall_s, device="one", **fields):

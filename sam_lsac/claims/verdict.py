@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from sam_lsac.costs import ArmCost
 from sam_lsac.records import STRICT, Extended
 from sam_lsac.runs.leaks import Leak
+from sam_lsac.runs.timings import ArmTime
 
 __all__ = ["ArmCost", "Context", "Finding", "Groups", "Harm", "LookTaken", "Status", "Verdict"]
 
@@ -35,6 +36,8 @@ class Context:
     seconds
         By arm, the median time of a stored run: solve and decoding of one example. An arm whose runs may have begun
         from another's states has none.
+    times
+        By arm, its time beside the reference's, where it was measured pair by pair on this machine.
     cache_bytes
         By arm, what its edits keep between steps for one example; an arm whose edits do not say has none.
     schedules
@@ -55,6 +58,7 @@ class Context:
     leaks: Mapping[str, Leak] = field(default_factory=lambda: MappingProxyType({}))
     absent: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     seconds: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    times: Mapping[str, ArmTime] = field(default_factory=lambda: MappingProxyType({}))
     cache_bytes: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     schedules: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     gate: float | None = None

@@ -15,10 +15,11 @@ from sam_lsac.claims.wording import estimate, measured, percent
 from sam_lsac.metrics import column
 from sam_lsac.records import STRICT, Extended
 from sam_lsac.report.settings import SAME_COST, caches, code_of, shippable
+from sam_lsac.runs.timings import ArmTime
 from sam_lsac.solver import parse_solver
 from sam_lsac.statistics import contrast_test
 
-__all__ = ["Advice", "Level", "Setting", "TierFidelity", "advise"]
+__all__ = ["Advice", "Level", "PairedTime", "Setting", "TierFidelity", "advise"]
 
 FEWEST = 3  # mixtures of which a test can be had
 
@@ -39,6 +40,22 @@ class TierFidelity:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PairedTime:
+    """The time of a setting over the reference's: median of pairs, its interval, and the memory that either adds."""
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+    ratio: float
+    low: float
+    high: float
+    n_pairs: int
+    clock: str
+    device: str
+    peak_bytes: int
+    reference_peak_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
     """A setting that may be shipped.
 
@@ -50,6 +67,8 @@ class Setting:
         Of a solve: the share of the reference's, and how many are left.
     seconds
         Median of stored runs, one example's solve and decoding; None where no run tells.
+    time
+        Beside the reference's; None where it was not measured on this machine.
     cache_bytes
         What is kept between steps for one example; None where the edits do not say.
     cached
@@ -68,6 +87,7 @@ class Setting:
     flops_saved: float
     flops_total: float
     seconds: float | None
+    time: PairedTime | None
     cache_bytes: int | None
     cached: bool
     code: str
@@ -269,6 +289,21 @@ def _tier(world: _World, arm: str, tier: str) -> TierFidelity:
     )
 
 
+def _paired(time: ArmTime | None) -> PairedTime | None:
+    if time is None:
+        return None
+    return PairedTime(
+        ratio=time.ratio,
+        low=time.low,
+        high=time.high,
+        n_pairs=len(time.arm_seconds),
+        clock=time.clock,
+        device=time.device,
+        peak_bytes=time.arm_peak_bytes,
+        reference_peak_bytes=time.against_peak_bytes,
+    )
+
+
 def _is_better(world: _World, arm: str, *, than: str) -> bool:
     """Whether the fidelity of `arm` is shown to be higher on every tier."""
     for tier in world.book.settings.tiers:
@@ -290,6 +325,7 @@ def _setting(world: _World, arm: str) -> Setting:
         flops_saved=world.saved(arm),
         flops_total=context.costs[arm].flops_total,
         seconds=context.seconds.get(arm),
+        time=_paired(context.times.get(arm)),
         cache_bytes=context.cache_bytes.get(arm),
         cached=caches(row),
         code=code_of(row, solver, schedule=context.schedules.get(arm)),

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from sam_lsac.claims.wording import NOTHING, measured, metric_name, number, percent
-from sam_lsac.report.advice import Advice, Level, Setting, TierFidelity
+from sam_lsac.report.advice import Advice, Level, PairedTime, Setting, TierFidelity
 
 __all__ = ["COLUMNS", "HEADING", "advice_note", "caching_text", "setting_cells"]
 
 HEADING = "What to ship on this checkpoint"
-COLUMNS = ("at", "setting", "solver", "evaluations", "FLOPs saved", "ms a solve", "cache, GB")
+COLUMNS = ("at", "setting", "solver", "evaluations", "FLOPs saved", "ms a solve", "of the full time", "cache, GB")
 NOT_HELD = "nothing that was run holds it"
 
 
@@ -23,8 +23,18 @@ def advice_note(advice: Advice, *, reference: str) -> str:
     return (
         f"The cheapest of {len(advice.candidates)} settings whose mean {metric_name(advice.fidelity).lower()} is shown "
         f"above a level on every tier{quality}; each test at {advice.alpha or 0.0:.2g}. ms: stored runs, solve and "
-        f"decoding, not paired; {NOTHING} where none tells. GB: one example."
+        f"decoding, not paired; {NOTHING} where none tells.{_measured(advice)} GB: one example."
     )
+
+
+def _measured(advice: Advice) -> str:
+    """Return what times beside the reference's are; nothing where there are none."""
+    settings = [level.setting for level in advice.levels if level.setting is not None]
+    times = [one.time for one in settings if one.time is not None]
+    if not times:
+        return ""
+    pairs, clock = min(time.n_pairs for time in times), times[0].clock
+    return f" Of the full time: {pairs} pairs measured in turn on {times[0].device} ({clock} time), 95 % interval."
 
 
 def level_text(advice: Advice, level: Level) -> str:
@@ -33,24 +43,26 @@ def level_text(advice: Advice, level: Level) -> str:
 
 
 def setting_cells(setting: Setting | None) -> list[str]:
-    """Return setting, solver, evaluations, FLOPs saved, milliseconds and gigabytes; a dash for what is not known."""
+    """Return the cells after the first of `COLUMNS`; a dash for what is not known."""
     if setting is None:
-        return [NOT_HELD, *[NOTHING] * 5]
+        return [NOT_HELD, *[NOTHING] * (len(COLUMNS) - 2)]
     return [
         setting.arm,
         setting.solver,
         str(setting.evaluations),
         percent(setting.flops_saved),
         NOTHING if setting.seconds is None else number(1e3 * setting.seconds),
+        NOTHING if setting.time is None else _paired(setting.time),
         NOTHING if setting.cache_bytes is None else _gigabytes(setting.cache_bytes),
     ]
 
 
 def stated(cells: Sequence[str]) -> str:
     """Return the cells of a setting as one line."""
-    arm, solver, evaluations, saved, milliseconds, gigabytes = cells
+    arm, solver, evaluations, saved, milliseconds, paired, gigabytes = cells
+    beside = "" if paired == NOTHING else f" ({paired} of the full time)"
     return (
-        f"{arm} ({solver}), {evaluations} evaluations, {saved} of FLOPs saved, {milliseconds} ms a solve, "
+        f"{arm} ({solver}), {evaluations} evaluations, {saved} of FLOPs saved, {milliseconds} ms a solve{beside}, "
         f"{gigabytes} GB of cache"
     )
 
@@ -81,6 +93,11 @@ def caching_text(level: Level) -> str:
         "Caching is not shown to add anything on top: no setting with a cache that saves as much "
         f"({level.n_as_cheap} of {level.n_caches}) has a fidelity shown to be higher."
     )
+
+
+def _paired(time: PairedTime) -> str:
+    """Return the ratio with its interval."""
+    return f"x{number(time.ratio)} [{number(time.low)}, {number(time.high)}]"
 
 
 def _gigabytes(size: int) -> str:

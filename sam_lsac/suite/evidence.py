@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from sam_lsac.claims import Arm, ArmCost, Book, Claim, Context, Ledger, Verdict, judge, judge_case
 from sam_lsac.claims.looks import looks_of
 from sam_lsac.report import Extras, Report, build_report, environment
 from sam_lsac.runs import Plan
 from sam_lsac.suite.cases import Case, tiers_of
+from sam_lsac.suite.timing import stored_times
 
 __all__ = ["Evidence", "context_for"]
 
@@ -38,6 +40,9 @@ class Evidence:
         Mixtures of each tier, where judging is sequential; None where it is not.
     first_costs
         Of `sam_lsac.suite.beside.first_costs`.
+    store, time_keys
+        The run store, and by arm the key of its time there, if it was measured; read when the report is made, since
+        what measures comes after what judges.
     """
 
     book: Book
@@ -49,6 +54,8 @@ class Evidence:
     extras: Extras
     planned: Mapping[str, int] | None = None
     first_costs: Mapping[int | None, Mapping[str, ArmCost]] = field(default_factory=dict)
+    store: Path | None = None
+    time_keys: Mapping[str, str] = field(default_factory=dict)
 
     def verdict(self, case: Case) -> Verdict:
         """Judge one case."""
@@ -70,7 +77,7 @@ class Evidence:
             self.book,
             verdicts,
             self.ledger,
-            self.context,
+            replace(self.context, times=stored_times(self.store, self.time_keys)),
             environment=seen,
             arms=self.grid,
             extras=self.extras,

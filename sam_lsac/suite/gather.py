@@ -28,6 +28,7 @@ from sam_lsac.suite.kept import kept_bytes, schedule_files
 from sam_lsac.suite.looks import Needs, look_by_look, needs_of
 from sam_lsac.suite.options import LOCAL, Options, check_options, near
 from sam_lsac.suite.runs_of import grid_of, limited, numbers_of, plan_of
+from sam_lsac.suite.timing import time_keys
 
 __all__ = ["Prepared", "compute", "n_stored", "prepare"]
 
@@ -224,6 +225,8 @@ def compute(prepared: Prepared, *, step: Callable[[Progress], object]) -> Eviden
         extras=extras,
         planned=prepared.planned if options.sequential else None,
         first_costs=early,
+        store=options.store,
+        time_keys=time_keys(book, model, prepared.mixtures, arms=prepared.context.costs),
     )
 
 
