@@ -30,10 +30,10 @@ def test_a_command_that_is_named_says_how_it_is_used(name: str, capsys: pytest.C
     assert "usage:" in capsys.readouterr().out
 
 
-def test_options_of_the_training_environment_are_known(capsys: pytest.CaptureFixture[str]) -> None:
+def test_options_of_fixture_commands_in_tox_are_known(capsys: pytest.CaptureFixture[str]) -> None:
     lines = (ROOT / "tox.ini").read_text("utf-8").splitlines()
     commands = [line.split(" -m ", 1)[1] for line in lines if " -m fixtures." in line]
-    assert len(commands) == 2
+    assert len(commands) == 3
     for command in commands:
         name, *arguments = shlex.split(re.sub(r"\{posargs:(.*?)\}|\{\w+\}", r"\1", command))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from fixtures.random_checkpoint import main, random_checkpoint
+from fixtures.training.random_checkpoint import main, random_checkpoint
 from sam_lsac.caching import LSAC
 from sam_lsac.costs.sizes import sizes_of
 from sam_lsac.model import load_model
@@ -48,7 +48,7 @@ def test_the_command_writes_the_size_that_it_was_asked_for(tmp_path: Path, monke
         asked.append((config, seed))
         return random_checkpoint(SAMAudioConfig.from_dict(config_dict()), seed=seed)
 
-    monkeypatch.setattr("fixtures.random_checkpoint.random_checkpoint", tiny)
+    monkeypatch.setattr("fixtures.training.random_checkpoint.random_checkpoint", tiny)
     assert main(["--size", "base", "--out", str(tmp_path), "--seed", "2"]) == 0
     assert asked == [(sizes_of("base"), 2)]
     assert load_model(tmp_path).config.transformer.n_layers == 2
