@@ -121,10 +121,10 @@ def test_a_text_encoder_from_the_hub_is_saved_with_the_checkpoint(saved, tmp_pat
     folder, built = saved
     hub.answer = (folder / "text_encoder").rename(tmp_path / "elsewhere")
     config = json.loads((folder / "config.json").read_text())
-    config["text_encoder"]["name"] = "someone/t5-tiny"
+    config["text_encoder"]["name"] = "google-t5/t5-small"
     (folder / "config.json").write_text(json.dumps(config))
     loaded = load_model(folder)
-    assert [name for name, _ in hub.calls] == ["someone/t5-tiny"]
+    assert [name for name, _ in hub.calls] == ["google-t5/t5-small"]
     save_checkpoint(loaded, tmp_path / "copy")
     again = load_model(tmp_path / "copy")
     assert again.config.text_encoder.name == "text_encoder"
@@ -200,7 +200,7 @@ def test_a_hub_encoder_counts_by_its_files(saved, tmp_path, hub):
     folder, _ = saved
     hub.answer = (folder / "text_encoder").rename(tmp_path / "elsewhere")
     config = json.loads((folder / "config.json").read_text())
-    config["text_encoder"]["name"] = "t5-tiny"
+    config["text_encoder"]["name"] = "t5-small"
     (folder / "config.json").write_text(json.dumps(config))
     digest = load_model(folder).checkpoint_digest
     assert load_model(folder).checkpoint_digest == digest

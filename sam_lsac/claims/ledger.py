@@ -252,12 +252,6 @@ class Ledger:
             each=len(x),
         )
 
-    def seeds(self, metric: str, *, arm: str, baseline: str, tier: str) -> NDArray[np.float64]:
-        """Return `metric` of `arm` less that of `baseline` as [mixtures, seeds], where every mixture has every seed."""
-        tables = [t[:, 0] - t[:, 1] for t in self._aligned([(metric, arm), (metric, baseline)], tier).figures.values()]
-        most = max((table.size for table in tables), default=0)
-        return np.asarray([table for table in tables if table.size == most], dtype=np.float64).reshape(-1, most)
-
     def abreast(self, metric: str, *, arm: str, rival: str, tier: str) -> Pairs:
         """Return `metric` of `arm` (first) and of `rival` (second) where the metric itself compares with a baseline.
 

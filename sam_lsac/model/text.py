@@ -11,7 +11,6 @@ Meta, ``sam_audio/model/text_encoder.py``.
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,8 +32,9 @@ from sam_lsac.records import STRICT, read
 
 __all__ = ["T5TextEncoder", "load_text_encoder"]
 
-#: A name on the hub, with or without an owner, such as "t5-base".
-_HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*(/[A-Za-z0-9][A-Za-z0-9_.-]*)?")
+#: Text encoders of the hub that a checkpoint may name; any other comes in the checkpoint's folder, and with its digest.
+#: SAM Audio's have the second one (Meta, ``T5EncoderConfig``).
+KNOWN_ENCODERS = tuple(f"{owner}t5-{size}" for owner in ("", "google-t5/") for size in ("small", "base", "large"))
 _HUB_FILES = ("*.json", "*.model", "*.txt")
 _PICKLES = ("pytorch_model.bin", "pytorch_model-?????-of-?????.bin")
 
@@ -49,7 +49,7 @@ _TIED = {"encoder.embed_tokens.weight": "shared.weight"}
 
 _PROBE = "man speaking"
 _RESTORE = "restore the text encoder's folder from its source"
-_PLACE = 'put its folder into the checkpoint folder, or name one of the hub, such as "t5-base"'
+_PLACE = f"put its folder into the checkpoint folder, or name one of the hub: {', '.join(KNOWN_ENCODERS)}"
 
 
 class T5TextEncoder(nn.Module):
@@ -151,14 +151,14 @@ def _folder_of(name: str, folder: Path | None, *, local_files_only: bool) -> Pat
         if inside is not None and folder is not None and inside.is_dir():
             if folder.resolve() in inside.resolve().parents:
                 return inside
-        elif _HUB_ID.fullmatch(name):
+        elif name in KNOWN_ENCODERS:
             return _download(name, local_files_only=local_files_only)
     except OSError as error:  # too long, or closed to this user
         raise CheckpointError(
             f"text_encoder.name = {name!r:.80} cannot be read ({error.strerror}); {_PLACE}."
         ) from error
     raise CheckpointError(
-        f"text_encoder.name = {name!r:.80} is no folder inside the checkpoint and no hub id; {_PLACE}."
+        f"text_encoder.name = {name!r:.80} is no folder inside the checkpoint and no known hub id; {_PLACE}."
     )
 
 
