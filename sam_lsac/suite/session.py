@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -134,9 +134,8 @@ class Suite:
 
         total, sequential = prepared.n_missing, self.options.sequential
         showing = show_progress(total, sys.stdout, at_most=sequential)
-        missing = _usage_errors() if sequential and self.options.replay else nullcontext()  # a look may lack runs
         try:
-            with missing, interruptible(), self._uncaptured(), showing as step:
+            with _usage_errors(), interruptible(), self._uncaptured(), showing as step:
                 return compute(prepared, step=step)
         except KeyboardInterrupt:
             stored, wanted = n_stored(prepared), prepared.n_runs

@@ -12,11 +12,14 @@ import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from sam_lsac.errors import StoreError
 from sam_lsac.runs import Progress
 from sam_lsac.suite.progress import Lines, Tally, duration, interruptible, show_progress
+from sam_lsac.suite.session import Suite
 from tests.suite.conftest import Judged
 from tests.suite.rig import Rig, make_rig
 
@@ -230,3 +233,18 @@ def test_a_replay_computes_nothing_and_shows_no_progress(judged: Judged, tmp_pat
     assert "computing" not in finished.stdout
     assert len(rig.stored) == before
     assert rig.statuses(tmp_path / "report") == rig.statuses()
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_what_the_store_lacks_while_a_session_computes_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, *, sequential: bool
+) -> None:
+    def lacks(_prepared: object, **_options: object) -> None:
+        raise StoreError("a.npy cannot be read; restore it, or compute into a new store.")
+
+    monkeypatch.setattr("sam_lsac.suite.gather.compute", lacks)
+    nothing = SimpleNamespace(pluginmanager=SimpleNamespace(get_plugin=lambda _name: None))
+    suite = Suite(nothing)  # type: ignore[arg-type]
+    suite.__dict__["options"] = SimpleNamespace(sequential=sequential, replay=True)
+    with pytest.raises(pytest.UsageError, match=r"^a\.npy cannot be read; restore it, or compute into a new store\.$"):
+        suite._compute(SimpleNamespace(n_missing=0))  # type: ignore[arg-type]
