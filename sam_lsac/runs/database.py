@@ -92,7 +92,7 @@ class Database:
             else:
                 remedy = "check that the folder exists, is writable and has space, or name another store"
             raise StoreError(f"{self.path}: {error}; {remedy}.") from error
-        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter from a schema, or from a message that quotes it
+        except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter of a schema that is no text
             raise StoreError(
                 f"{self.path} is damaged or no run store ({error}); move it away and compute anew."
             ) from error
