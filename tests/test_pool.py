@@ -15,6 +15,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -281,6 +282,11 @@ class TestWorkers:
         assert isinstance(local_executor(model, processes=1, notice=print), Here)
         with pytest.raises(PlanError, match="at least 1"):
             local_executor(model, processes=0, notice=print)
+
+    def test_a_read_only_view_of_a_dictionary_goes_through_as_one(self):
+        again = unpack(pack({"inner": MappingProxyType({"a": (1, 2)})}))["inner"]
+        assert again == {"a": (1, 2)}
+        assert isinstance(again, MappingProxyType)
 
     def test_what_travels_arrives_as_it_was(self, model, mixtures):
         chunk = tuple(chunk_of(model, mixtures[:2]))

@@ -118,4 +118,8 @@ def unpack(content: bytes) -> Any:
 
 
 def _read_only(mapping: MappingProxyType[Any, Any]) -> tuple[Any, ...]:
-    return MappingProxyType, (dict(mapping),)
+    return _view, (dict(mapping),)
+
+
+def _view(content: dict[Any, Any]) -> MappingProxyType[Any, Any]:
+    return MappingProxyType(content)  # its own class has no name that pickle could look up

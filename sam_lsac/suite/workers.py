@@ -10,16 +10,13 @@ All of it passes through a folder that only this user can enter, and that the co
 
 from __future__ import annotations
 
-import copyreg
 import json
-import pickle
 import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sam_lsac.errors import StoreError
 from sam_lsac.suite.cases import Case
@@ -66,6 +63,8 @@ class Handover:
 
     def give(self, prepared: Prepared, evidence: Evidence) -> None:
         """The controller leaves what the workers judge with, whole or not at all."""
+        from sam_lsac.runs.executor import pack
+
         options = prepared.options
         given = _Given(
             claims=options.claims.resolve(),
@@ -77,11 +76,7 @@ class Handover:
             first_costs=evidence.first_costs,
         )
         unfinished = self.folder / "given.unfinished"
-        with unfinished.open("wb") as file:
-            pickler = pickle.Pickler(file)
-            # read-only views of dictionaries are no data of their own to pickle
-            pickler.dispatch_table = copyreg.dispatch_table | {MappingProxyType: _read_only}
-            pickler.dump(given)
+        unfinished.write_bytes(pack(given))
         unfinished.replace(self.folder / "given.pickle")
 
     def take(self) -> Evidence:
@@ -96,6 +91,7 @@ class Handover:
         from sam_lsac.claims.collect import ledger
         from sam_lsac.report import Extras
         from sam_lsac.runs import open_store
+        from sam_lsac.runs.executor import unpack
         from sam_lsac.suite.evidence import Evidence
 
         try:
@@ -104,7 +100,7 @@ class Handover:
             raise StoreError(
                 "This worker of pytest-xdist found nothing to judge; workers must run on the controller's machine."
             ) from error
-        given: _Given = pickle.loads(content)  # noqa: S301 - written above, into a folder that only this user can enter
+        given: _Given = unpack(content)  # written above, into a folder that only this user can enter
         with open_store(given.store, replay=True) as store:
             scores = ledger(store, given.plan)
         return Evidence(
@@ -129,7 +125,3 @@ class _Given:
     context: Context
     planned: Mapping[str, int] | None
     first_costs: Mapping[int | None, Mapping[str, ArmCost]]
-
-
-def _read_only(mapping: MappingProxyType[Any, Any]) -> tuple[Any, ...]:
-    return MappingProxyType, (dict(mapping),)
