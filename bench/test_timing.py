@@ -30,7 +30,8 @@ pytestmark = [pytest.mark.timing, pytest.mark.slow]
 def _on_request_only(request: pytest.FixtureRequest) -> None:
     """Timing wants a quiet machine: on a GPU that judges, what is measured there is a part of judging."""
     needs_gpu = request.node.get_closest_marker("gpu") is not None
-    judges_on_gpu = str(request.config.getoption("--device")).startswith("cuda")
+    option = request.config.getoption
+    judges_on_gpu = str(option("--device")).startswith("cuda") and not option("--replay")
     everywhere = request.node.get_closest_marker("timing").kwargs.get("everywhere", False)
     if "timing" not in request.config.option.markexpr and not (judges_on_gpu and (needs_gpu or everywhere)):
         pytest.skip("measures time; run it alone, with -m timing")

@@ -26,6 +26,7 @@ from sam_lsac.solver import Euler, Solver
 from sam_lsac.suite.cases import cases_of
 from sam_lsac.suite.gather import prepare
 from sam_lsac.suite.options import HOUSE_CLAIMS, read_options
+from sam_lsac.suite.plugin import SUITE
 from sam_lsac.suite.timing import measure_times
 
 #: Saved time / saved FLOPs.
@@ -223,9 +224,12 @@ class SettingTime:
 
 def settings(config: pytest.Config) -> list[SettingTime]:
     """Measure every setting of the claims file on the session's model and device; all samples go into its store."""
-    options = replace(read_options(config.getoption, root=config.rootpath), replay=False)
-    book = load_claims(options.claims)
-    prepared = prepare(options, cases_of(book, [claim.id for claim in book.claims]), book=book)
+    suite = config.stash.get(SUITE, None)
+    prepared = suite and suite.prepared  # with the claims that were judged, and their model, which is not loaded twice
+    if prepared is None:
+        options = replace(read_options(config.getoption, root=config.rootpath), replay=False)
+        every = load_claims(options.claims)
+        prepared = prepare(options, cases_of(every, [claim.id for claim in every.claims]), book=every)
     book, costs = prepared.book, prepared.context.costs
     arms = shippable(book, prepared.context)
     times = measure_times(
@@ -233,7 +237,7 @@ def settings(config: pytest.Config) -> list[SettingTime]:
         prepared.model,
         prepared.mixtures[0],
         arms=arms,
-        store=options.store,
+        store=prepared.options.store,
         repeats=5,
     )
     return [

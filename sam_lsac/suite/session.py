@@ -109,6 +109,11 @@ class Suite:
         if handover is not None:
             handover.give(prepared, self._evidence)
 
+    @property
+    def prepared(self) -> Prepared | None:
+        """What the selection needs, with its model loaded; None before `gather`, and where nothing was selected."""
+        return self._prepared
+
     def evidence(self, handover: Handover | None) -> Evidence:
         """What cases are judged on; a worker takes it from the controller."""
         if self._evidence is None:
