@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import soundfile
 from sam_lsac import files, windows
 from sam_lsac.__main__ import main
 from sam_lsac.caching import LSAC
+from sam_lsac.commands.main import command_line
 from sam_lsac.costs import count_flops
 from sam_lsac.errors import CacheError
 from sam_lsac.mixtures.audio import resample
@@ -23,6 +26,7 @@ from sam_lsac.separate import separate
 from sam_lsac.solver import AB2, Euler
 from tests import tiny_models, tiny_runs
 
+ROOT = Path(__file__).resolve().parents[1]
 RATE = tiny_runs.RATE
 PROMPT = "dog barking"
 
@@ -379,3 +383,27 @@ def test_the_rate_of_the_model_does_not_show_in_the_file(command, recording, tmp
     scale = np.abs(whole.target).max()
     assert np.abs(found[inside] - whole.target[inside]).max() < 0.05 * scale
     assert np.abs(resample(found, 16000, RATE)).max() > 0.1 * scale
+
+
+def shown_on(path: Path) -> list[str]:
+    """The commands that a page shows in lines of their own."""
+    lines = re.findall(r"^    (?:\$ )?python -m sam_lsac (.*)$", path.read_text("utf-8"), flags=re.MULTILINE)
+    return [line.split("  #")[0] for line in lines]
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/scale.md"])
+def test_the_commands_of_a_page_are_accepted(page):
+    found = shown_on(ROOT / page)
+    assert len(found) > 1
+    for line in found:
+        command_line().parse_args(shlex.split(line))
+
+
+@pytest.mark.parametrize(("more", "accepted"), [("0", True), ("2", True), ("-1", False), ("1.5", False)])
+def test_tune_takes_no_further_evaluation_or_some(more, accepted, capsys):
+    asked = ["tune", "--out", "x.toml", f"--more={more}"]
+    if accepted:
+        assert command_line().parse_args(asked).more == int(more)
+    else:
+        assert main(asked) == 2
+        assert "at least 0, such as 1" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from sam_lsac.commands.arguments import MistakeError, Parser
 from sam_lsac.commands.stopping import Stopped, stoppable
 from sam_lsac.errors import SamLsacError
 
-__all__ = ["main"]
+__all__ = ["command_line", "main"]
 
 COMMANDS = (separate, calibrate, tune, plan, report, store)
 PIPE_CLOSED = 141  # 128 + SIGPIPE, as of a program that `head` has heard enough of
@@ -28,14 +28,10 @@ def main(arguments: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):  # a name from a disk may hold what no terminal can show
         with contextlib.suppress(AttributeError):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    parser = Parser(prog="python -m sam_lsac", description=f"Commands: {', '.join(one.NAME for one in COMMANDS)}.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    for command in COMMANDS:
-        command.add(commands)
     options = None
     try:
         with stoppable():
-            options = parser.parse_args(arguments)
+            options = command_line().parse_args(arguments)
             code: int = options.run(options)
             sys.stdout.flush()
     except MistakeError as error:
@@ -49,6 +45,15 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # so that the interpreter's last flush is quiet
         return PIPE_CLOSED
     return code
+
+
+def command_line() -> Parser:
+    """Return what reads the arguments, with every command in it."""
+    parser = Parser(prog="python -m sam_lsac", description=f"Commands: {', '.join(one.NAME for one in COMMANDS)}.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for command in COMMANDS:
+        command.add(commands)
+    return parser
 
 
 def _end(words: str, code: int) -> int:

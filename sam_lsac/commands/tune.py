@@ -43,7 +43,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     parser.add_argument(
         "--more",
-        type=reader(values.whole, "--more", example=1),
+        type=reader(values.whole, "--more", example=1, least=0),
         default=1,
         metavar="N",
         help="also try up to N evaluations more, with branches of layers left out at the same cost; 0 for none "

@@ -14,8 +14,8 @@ FIRST_SEED_TOO_LARGE = 2**63
 LONGEST_SHOWN = 60  # characters of a wrong value
 
 
-def whole(option: str, text: str, *, example: int) -> int:
-    """Return a whole number from 1.
+def whole(option: str, text: str, *, example: int, least: int = 1) -> int:
+    """Return a whole number that is large enough.
 
     Parameters
     ----------
@@ -25,14 +25,16 @@ def whole(option: str, text: str, *, example: int) -> int:
         As given.
     example
         What the error offers.
+    least
+        The smallest.
 
     Raises
     ------
     InputError
         If the text is none, or longer than any such number can be.
     """
-    if not is_whole(text) or int(text) < 1:
-        raise InputError(f"{option} {shown(text)}: give a whole number, at least 1, such as {example}.")
+    if not is_whole(text) or int(text) < least:
+        raise InputError(f"{option} {shown(text)}: give a whole number, at least {least}, such as {example}.")
     return int(text)
 
 
