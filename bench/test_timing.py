@@ -77,15 +77,30 @@ def test_time_saved_by_caching_two_layers(benchmark, timed, seconds) -> None:
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("schedule", ["balanced", "aggressive", "every layer after step 1"])
-@pytest.mark.parametrize("seconds", DURATIONS_S)
-def test_time_saved_by_schedules_of_the_whole_network(benchmark, timed, seconds, schedule, dtype) -> None:
-    """On a GPU: the whole of SAM-Audio-Small, 16 steps."""
+@pytest.mark.parametrize("seconds", [*DURATIONS_S, 120])
+@pytest.mark.parametrize("as_one_graph", [True, False], ids=["graph", "eager"])
+def test_time_saved_by_schedules_of_the_whole_network(benchmark, timed, as_one_graph, seconds, schedule, dtype) -> None:
+    """On a GPU: the whole of SAM-Audio-Small, 16 steps, as one CUDA graph, or kernel by kernel as people run it.
+
+    Launches take longer than the kernels of short audio do; what caching spares the device shows in the graph alone.
+    """
     from sam_lsac.caching import LSAC, SAM_AUDIO_SMALL, CacheAttention
 
+    if (seconds == 120 and schedule != "balanced") or (seconds != 10 and not as_one_graph):
+        pytest.skip("costs minutes, and tells little beside the others")
     bench = timed.build(seconds, n_layers=12, n_steps=16, device="cuda", dtype=dtype)
     every = CacheAttention(freeze_steps=dict.fromkeys(range(12), 1))
     named = {level: LSAC.of(SAM_AUDIO_SMALL, level=level).edit() for level in ("balanced", "aggressive")}
-    timed.judge(benchmark, bench, named.get(schedule, every), device="cuda", repeats=15)
+    repeats = 15 if seconds == 10 else 7
+    timed.judge(benchmark, bench, named.get(schedule, every), device="cuda", repeats=repeats, as_one_graph=as_one_graph)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("seconds", DURATIONS_S)
+def test_time_of_evaluations_as_cuda_graphs(benchmark, timed, seconds, dtype) -> None:
+    """On a GPU: a full solve of SAM-Audio-Small's size with and without graphs of its evaluations."""
+    timed.graphs(benchmark, timed.build(seconds, n_layers=12, n_steps=16, device="cuda", dtype=dtype))
 
 
 @pytest.mark.meta

@@ -85,6 +85,7 @@ def separate_file(
     window_s: float,
     overlap_s: float,
     overwrite: bool = False,
+    cuda_graph: bool = False,
     on_start: Callable[[int], None] | None = None,
     on_step: Callable[[], None] | None = None,
 ) -> FileSeparation:
@@ -109,6 +110,8 @@ def separate_file(
         Of the windows, see ``separate_windows``.
     overwrite
         Replace files that are there.
+    cuda_graph
+        As for ``separate``.
     on_start
         Called with the number of solver steps ahead. Silent windows take none.
     on_step
@@ -151,6 +154,7 @@ def separate_file(
             window_s=window_s,
             overlap_s=overlap_s,
             on_step=None if on_step is None else lambda *_: on_step(),
+            cuda_graph=cuda_graph,
         )
         for channel in selected
     ]

@@ -16,12 +16,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from sam_lsac.errors import InputError, ModelError
+from sam_lsac.errors import EditError, InputError, ModelError
 from sam_lsac.finite import StepWatch, check_decoded, check_given
 from sam_lsac.interventions import Attachment, Edit, attach, edits_of
 from sam_lsac.mixtures.audio import resample
 from sam_lsac.mixtures.mixture import is_prompt
 from sam_lsac.model import Conditions, SAMAudio
+from sam_lsac.model.graphs import CapturedVelocity
+from sam_lsac.model.shortcuts import is_edited
 from sam_lsac.model.velocity import PreparedVelocity
 from sam_lsac.solver import Solver, SolverState, solver_of
 
@@ -64,6 +66,7 @@ def separate(
     seed: int = 0,
     noise: Tensor | NDArray[np.floating[Any]] | None = None,
     on_step: Callable[[int, SolverState], None] | None = None,
+    cuda_graph: bool = False,
 ) -> Separation:
     """Separate a wave into what a prompt names and the rest.
 
@@ -90,15 +93,19 @@ def separate(
         State at t = 0, [T, 2 C], in place of that; computed with in 32 bits, whatever its type.
     on_step
         Called after each solver step with its number, from 1, and the state.
+    cuda_graph
+        Launch each evaluation as one CUDA graph: the same bits, sooner. Not with edits.
 
     Raises
     ------
     InputError
         If the wave, rate, prompt, spans, seed or noise cannot be used.
     ModelError
-        If the model is not sam_lsac's own class, or a state or the output is not finite.
+        If the model is not sam_lsac's own class, or a state or the output is not finite; if a CUDA graph is asked for
+        and the model is on another device.
     EditError
-        If an edit does not fit the model or the solver, or had no effect; if another thread is solving with this model.
+        If an edit does not fit the model or the solver, or had no effect; if another thread is solving with this model;
+        if a CUDA graph is asked for beside edits.
 
     Examples
     --------
@@ -121,7 +128,9 @@ def separate(
         if start is None:
             asked = request_digest(samples, sample_rate=sample_rate, prompt=prompt)
             start = draw_noise((n_frames, width), seed, mixture=asked)
-        latents = solve_batch(model, conditions, start[None], solver=solver, edits=edits, on_step=on_step)
+        latents = solve_batch(
+            model, conditions, start[None], solver=solver, edits=edits, on_step=on_step, cuda_graph=cuda_graph
+        )
         target, residual = decode(model, latents, seeds=[seed])
     waves = (_at_rate(one[0], model.sample_rate, sample_rate, samples.size) for one in (target, residual))
     return Separation(target=next(waves), residual=next(waves), sample_rate=sample_rate)
@@ -137,6 +146,7 @@ def solve_batch(
     state: SolverState | None = None,
     on_step: Callable[[int, SolverState], None] | None = None,
     on_leave: Callable[[Attachment], None] | None = None,
+    cuda_graph: bool = False,
 ) -> Tensor:
     """Solve the flow of a batch with edits attached.
 
@@ -155,6 +165,8 @@ def solve_batch(
         Called after each step with its number, from 1, and the state.
     on_leave
         Called with the attachment after the solve, for its hits and outcomes.
+    cuda_graph
+        Launch each evaluation as one CUDA graph, see `CapturedVelocity`.
 
     Returns
     -------
@@ -167,10 +179,13 @@ def solve_batch(
         If the noise has another shape than the conditions or is not finite, the mixture's latents are not finite, or
         the state does not lie on the solver's grid.
     ModelError
-        If a state is not finite; the step is in the message.
+        If a state is not finite; the step is in the message. If a CUDA graph is asked for on another device.
     EditError
-        If an edit does not fit, acts before the state, or had no effect.
+        If an edit does not fit, acts before the state, or had no effect; if a CUDA graph is asked for where the model
+        is edited.
     """
+    if cuda_graph:
+        _check_capturable(model, edits)
     shape = conditions.audio_features.shape
     if noise.shape != shape or (state is not None and state.x.shape != shape):
         raise InputError(
@@ -189,7 +204,7 @@ def solve_batch(
         ) as attachment:
             # inside the block, so that what is edited is not computed in vain
             velocity = PreparedVelocity(model, conditions)
-            latents = solver.solve(velocity, start, on_step=watch)
+            latents = solver.solve(CapturedVelocity(velocity) if cuda_graph else velocity, start, on_step=watch)
         watch.check(solver.name)
         if on_leave is not None:
             on_leave(attachment)
@@ -274,6 +289,14 @@ def decode(model: SAMAudio, latents: Tensor, *, seeds: Sequence[int]) -> tuple[T
         target, residual = codec.decode(stacked, message)[:, 0].chunk(2)
         check_decoded(target, residual)
     return target, residual
+
+
+def _check_capturable(model: SAMAudio, edits: Sequence[Edit]) -> None:
+    device = model.proj.weight.device
+    if device.type != "cuda":
+        raise ModelError(f"CUDA graphs need a CUDA device, and the model is on {device}; leave them out, or move it.")
+    if edits or is_edited(model):
+        raise EditError("A CUDA graph records one evaluation for all steps, and edits tell steps apart; leave one out.")
 
 
 def _draw_messages(n_bits: int, seed: int) -> Tensor:

@@ -99,6 +99,7 @@ def separate_windows(
     window_s: float,
     overlap_s: float,
     on_step: Callable[[int, SolverState], None] | None = None,
+    cuda_graph: bool = False,
 ) -> Iterator[Separation]:
     """Separate a stream of audio window by window.
 
@@ -115,7 +116,7 @@ def separate_windows(
         Of all blocks together.
     sample_rate
         Of the wave, in hertz.
-    prompt, spans, solver, edits, seed, on_step
+    prompt, spans, solver, edits, seed, on_step, cuda_graph
         As for `separate`; spans are in seconds of the whole wave.
     window_s, overlap_s
         Length of a window and what neighbours share at least, in seconds.
@@ -137,6 +138,7 @@ def separate_windows(
     rate, hop = model.sample_rate, model.audio_codec.hop_length
     plan = windows_of(model, n_samples=n_samples, sample_rate=sample_rate, window_s=window_s, overlap_s=overlap_s)
     common: dict[str, Any] = {"prompt": prompt, "solver": solver, "edits": edits, "seed": seed, "on_step": on_step}
+    common["cuda_graph"] = cuda_graph
     if len(plan) == 1:
         yield _whole(model, blocks, n_samples=n_samples, sample_rate=sample_rate, spans=spans, **common)
         return

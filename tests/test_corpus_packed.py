@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 import tarfile
 from hashlib import sha256
 from pathlib import Path
@@ -72,3 +74,11 @@ def test_what_holds_no_corpus_is_refused(tmp_path: Path, content: bytes | None, 
     assert main(["unpack", str(file), str(tmp_path / "again")]) == 2
     assert "holds no packed corpus" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["one.tar"]
+
+
+def test_no_decoder_of_packages_is_needed(folder: Path, tmp_path: Path) -> None:
+    pack(folder, tmp_path / "one.tar")
+    code = "import sys; sys.modules['av'] = None; from fixtures.corpus.packed import main; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "unpack", str(tmp_path / "one.tar"), str(tmp_path / "again")]
+    subprocess.run(command, check=True)
+    assert (tmp_path / "again" / AUDIO).read_bytes() == (folder / AUDIO).read_bytes()

@@ -24,6 +24,7 @@ from sam_lsac.costs import (
     sizes_of,
     speed_limit,
 )
+from sam_lsac.costs.rate import measured_rate
 from sam_lsac.costs.work import planned_work
 from sam_lsac.errors import EditError, InputError, ModelError
 from sam_lsac.interventions import (
@@ -419,6 +420,11 @@ def test_the_bytes_of_a_schedule_are_those_of_its_edit():
 resettable = pytest.mark.skipif(
     not memory._reset_high_water_mark(), reason="this system cannot reset the high-water mark of resident memory"
 )
+
+
+def test_a_rate_is_measured_where_it_is_asked_for():
+    """The meta device, which computes nothing, refuses tensors of another one as CUDA does."""
+    assert measured_rate("small", seconds=0.5, device="meta") > 0
 
 
 @resettable

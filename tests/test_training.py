@@ -21,7 +21,7 @@ from fixtures.training.ahead import Ahead, training_sampler
 from fixtures.training.data import VALIDATION_SPEAKERS, Examples, Sampler
 from fixtures.training.evaluate import validation_mixtures
 from fixtures.training.flow_loss import FlowLoss
-from fixtures.training.grow import kept_channels
+from fixtures.training.grow import grow, kept_channels
 from fixtures.training.initialise import build_model, fit_codec
 from fixtures.training.recipe import Recipe, learning_rate_at
 from fixtures.training.repitch import repitched
@@ -607,3 +607,17 @@ def test_the_command_trains_resumes_and_exports_a_checkpoint_that_loads(
     model = load_model(str(out))
     assert model.sample_rate == RATE
     assert len(model.transformer.layers) == 12
+
+
+def test_what_growing_makes_on_the_way_lies_where_the_weights_do(corpus: Corpus, tmp_path: Path) -> None:
+    """Whatever the default device is, as the processor is to a run on a GPU."""
+    _trained(corpus, tmp_path / "small")
+    wider = Run(replace(SMALL, n_bins=128, dim=192, n_heads=4), corpus)
+    wider.start_from([tmp_path / "small"])
+    wanted = {name: value.clone() for name, value in wider.model.state_dict().items()}
+    old, examples = load_model(tmp_path / "small"), wider._sampler.draw(8, (wider.recipe.seed, 3))
+    x1, conditions = wider._encode(old, examples)
+    example = {"noisy_audio": torch.zeros_like(x1), "time": x1.new_zeros(x1.size(0)), **conditions}
+    with torch.device("meta"):
+        found = grow(old, wider.model, example, latent_std=wider.recipe.shape_std)
+    assert all(torch.equal(found[name], value) for name, value in wanted.items())

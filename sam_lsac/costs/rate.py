@@ -45,9 +45,10 @@ def measured_rate(model: Countable, *, seconds: float, text_tokens: int = 4, dev
         network = SAMAudio(config)
     network.audio_codec = None  # type: ignore[assignment]  # it is no part of an evaluation, and large
     network = network.to_empty(device=device).eval().requires_grad_(False)
-    for module in network.modules():
-        if callable(reset := getattr(module, "reset_buffers", None)):
-            reset()
+    with torch.device(device):
+        for module in network.modules():
+            if callable(reset := getattr(module, "reset_buffers", None)):
+                reset()
     for parameter in network.parameters():
         torch.nn.init.constant_(parameter, 0.01)  # time does not depend on the values
     with torch.device(device):

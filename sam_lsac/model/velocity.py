@@ -63,8 +63,15 @@ class PreparedVelocity:
         Tensor
             [B, T, 2 C], in the state's type.
         """
+        return self.at(self.times(time, state), state)
+
+    def times(self, time: float, state: Tensor) -> Tensor:
+        """A flow time for each example of a state, [B]."""
         precise = torch.promote_types(state.dtype, torch.float32)
-        times = torch.full((state.size(0),), time, dtype=precise, device=state.device)  # [B]
+        return torch.full((state.size(0),), time, dtype=precise, device=state.device)
+
+    def at(self, times: Tensor, state: Tensor) -> Tensor:
+        """Evaluate the velocity of a state [B, T, 2 C] at times [B]."""
         aligned = self._align(state)
         velocity: Tensor = self._model.transformer(
             aligned,

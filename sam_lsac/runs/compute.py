@@ -210,6 +210,7 @@ def compute(batch: Batch, spec: RunSpec, *, prefix: Prefix | None = None, keep_s
         state=prefix.states[start] if prefix and start else None,
         on_step=on_step,
         on_leave=left.append,
+        cuda_graph=noise.is_cuda and not edits,
     )
     waves = decode(batch.model, latents, seeds=batch.seeds)[0].cpu().numpy()
     wall_s = (time.perf_counter() - before) / len(batch.seeds)
