@@ -164,7 +164,7 @@ class Fitter:
                 progress(tried[nodes])
             return tried[nodes]
 
-        best = min((attempt(nodes) for nodes in self.ranked(n_evaluations)[: min(_STARTS, most_fits)]), key=_error)
+        best = min((attempt(nodes) for nodes in self._starts(n_evaluations)[:most_fits]), key=_error)
         improved = True
         while improved:
             improved = False
@@ -175,6 +175,18 @@ class Fitter:
                     best, improved = found, True
                     break
         return best
+
+    def _starts(self, n_evaluations: int) -> list[tuple[int, ...]]:
+        """The best of the ranking; where places lie closer than steps, with the best of the shortest first steps.
+
+        What the matrix does not know, how errors feed back, weighs least where the first step is short.
+        """
+        if len(self._times) == self.reference.n_steps:
+            return self.ranked(n_evaluations)[:_STARTS]
+        ranked = self.ranked(n_evaluations, most=_MOST_SUBSETS)
+        short = (next((nodes for nodes in ranked if nodes[1:2] == (second,)), None) for second in (2, 3))
+        first = dict.fromkeys(nodes for nodes in (*short, *ranked[:_STARTS]) if nodes is not None)
+        return list(first)[:_STARTS]
 
     def ranked(self, n_evaluations: int, *, most: int = 16) -> list[tuple[int, ...]]:
         """Return the most promising nodes in closed form, the best first.
@@ -221,7 +233,8 @@ class Fitter:
         gram, cross, energy = self._gram
         g, c = gram[subsets[:, :, None], subsets[:, None, :]], cross[subsets]  # [S, n, n], [S, n, N + 1]
         weights = torch.linalg.pinv(g, hermitian=True, rtol=_RANK) @ c
-        return residuals[:, None] + energy - (c * weights).sum(dim=1)
+        sums: Tensor = residuals[:, None] + energy - (c * weights).sum(dim=1)
+        return sums
 
     def _step(self, so_far: _Path, nodes: tuple[int, ...], end: int) -> _Path:
         """Evaluate at the last of the nodes and fit the way to ``end``; what is known is not computed again."""
