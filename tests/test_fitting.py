@@ -268,3 +268,12 @@ def test_nodes_that_are_not_steps_of_the_reference_are_refused(nodes):
 def test_a_reference_that_goes_nowhere_is_refused(factor):
     with pytest.raises(InputError, match="ended at 0 or at values that are not finite"):
         Fitter(Euler(4), lambda t, x: x * factor, torch.zeros(2, 3))
+
+
+def test_where_places_lie_closer_than_steps_a_short_first_step_is_tried():
+    tried = []
+    Fitter(Midpoint(6), *bent()).search(4, most_fits=4, progress=lambda fit: tried.append(fit.solver.nodes))
+    assert {2, 3} <= {nodes[1] for nodes in tried}
+    plain = Fitter(Euler(6), *bent())
+    plain.search(3, most_fits=4, progress=lambda fit: tried.append(fit.solver.nodes))
+    assert tried[4:] == plain.ranked(3)[:4]
