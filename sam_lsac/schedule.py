@@ -114,7 +114,7 @@ class _SolverRow:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _File:
     __pydantic_config__: ClassVar[Any] = STRICT
-    version: Literal[1]
+    version: Literal[1, 2]
     solver: _SolverRow
     expected: Expected
     provenance: Provenance
@@ -201,7 +201,8 @@ class Found:
         }
         if self.rival is not None:
             tables["rival"] = asdict(self.rival)
-        lines = [f"# Written by sam_lsac: {solver.nfe} evaluations in place of {solver.reference.nfe}.", "version = 1"]
+        lines = [f"# Written by sam_lsac: {solver.nfe} evaluations in place of {solver.reference.nfe}."]
+        lines.append(f"version = {_version(solver.reference)}")
         if rows:
             lines.append(f"edits_digest = {_toml(_digest(self.edits))}")
         for name, table in tables.items():
@@ -238,6 +239,8 @@ def load_schedule(path: str | Path, *, model: SAMAudio | None = None) -> Found:
     reference = parse_solver(row.reference)
     if not isinstance(reference, GridSolver):
         raise InputError(f"{path}: the reference {row.reference[:40]!r} is no method on a grid; tune anew.")
+    if found.version != _version(reference):
+        raise InputError(f"{path}: version {found.version} counts the nodes of {reference.name} otherwise; tune anew.")
     solver = Fitted(reference=reference, nodes=row.nodes, weights=row.weights)
     if solver.name != row.name:
         raise InputError(f"{path}: nodes or weights are not those of {row.name}, which were fitted; tune anew.")
@@ -287,6 +290,11 @@ def own_path(name: str, model: SAMAudio) -> Path | None:
 def own_names(model: SAMAudio) -> tuple[str, ...]:
     """Return the names of the schedules that the checkpoint's folder holds."""
     return () if model.folder is None else tuple(sorted(file.stem for file in (model.folder / FOLDER).glob("*.toml")))
+
+
+def _version(reference: GridSolver) -> int:
+    """Of the file: nodes are places of evaluations; the first version's were steps, where these are not the same."""
+    return 1 if reference.evaluation_points == reference.points[:-1] else 2
 
 
 def _edits(found: _File, *, where: str) -> tuple[Edit, ...]:

@@ -61,7 +61,7 @@ def tune(
     seed
         Of the first mixture's noise; the next ones have the next seeds.
     most_fits
-        Choices of evaluated steps that are tried, for each number of evaluations; each takes about a solve of all
+        Choices of places to evaluate at that are tried, for each number of evaluations; each takes about a solve of all
         mixtures.
     more
         Solvers with up to so many evaluations more are tried, which leave branches of layers out to come to the same
@@ -89,7 +89,7 @@ def tune(
     search = Search(Examples(model, mixtures, seeds=seeds, batch_size=batch_size), reference, progress=told)
     with torch.inference_mode():
         plain = search.plain(n_evaluations, most_fits=most_fits)
-        most = min(n_evaluations + more, reference.n_steps)
+        most = min(n_evaluations + more, len(reference.evaluation_points))
         cached = [
             found
             for n in range(n_evaluations + 1, most + 1)
@@ -204,7 +204,7 @@ class Search:
 
 
 def _evaluations(reference: GridSolver, saved: float) -> int:
-    """Most evaluations that save at least a fraction; a fitted solver makes at most one for each step."""
+    """Most evaluations that save at least a fraction; a fitted solver makes at most one at each of the times."""
     if not 0 <= saved < 1:
         raise InputError(f"saved = {saved!r} is no fraction from 0, below 1; give one such as 0.5.")
     affordable = math.floor(reference.nfe * (1 - saved) + 1e-9)  # 16 evaluations less a saved 0.9375 are one
@@ -213,7 +213,7 @@ def _evaluations(reference: GridSolver, saved: float) -> int:
             f"Saving {saved:.1%} of the {reference.nfe} evaluations of {reference.name} leaves none; save at most "
             f"{1 - 1 / reference.nfe:.4f}."
         )
-    return min(affordable, reference.n_steps)
+    return min(affordable, len(reference.evaluation_points))
 
 
 def _finite(value: float) -> float | None:

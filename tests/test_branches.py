@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from sam_lsac.caching import CacheBranch, DeepCache, FittedBranch
-from sam_lsac.caching.branches import PARTS
+from sam_lsac.caching.branch import PARTS
 from sam_lsac.costs import arm_cost, cache_bytes, count_flops, counted_flops
 from sam_lsac.errors import CacheError, EditError, PlanError
 from sam_lsac.interventions import FreezeSelfAttention, attach, first_acting_step

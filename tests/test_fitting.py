@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sam_lsac.errors import InputError
-from sam_lsac.solver import AB2, AB3, Euler, Heun, Midpoint, Sway, shared_steps
+from sam_lsac.solver import AB2, AB3, Euler, Heun, Midpoint, SolverState, Sway, shared_steps
 from sam_lsac.solver import fitting as module
 from sam_lsac.solver.fitting import Fitter
 
@@ -46,11 +46,12 @@ def test_with_all_nodes_kept_euler_is_reproduced_to_the_bit(reference):
     assert fit.error == 0
 
 
-@pytest.mark.parametrize("reference", [Euler(8), Euler(8, grid=Sway())])
+@pytest.mark.parametrize("reference", [Euler(8), Euler(8, grid=Sway()), Midpoint(4), Midpoint(4, grid=Sway())])
 def test_least_squares_too_reproduces_the_reference_where_all_nodes_are_kept(reference, monkeypatch):
     """Also without the shortcut that takes the reference's own steps where nothing is left out."""
-    monkeypatch.setattr(module, "Euler", type("NoEuler", (), {}))
-    assert Fitter(reference, *bent()).fit(EVERY).error < 1e-20
+    monkeypatch.setattr(module, "_own_row", lambda reference, place: None)
+    fit = Fitter(reference, *bent()).fit(EVERY)
+    assert 0 < fit.error < 1e-20
 
 
 @pytest.mark.parametrize("reference", [AB2(8), AB3(8), AB3(8, grid=Sway())])
@@ -58,7 +59,44 @@ def test_multistep_references_are_reproduced_where_all_nodes_are_kept(reference)
     assert fitter(reference).fit(EVERY).error < 1e-20
 
 
-@pytest.mark.parametrize("reference", [Midpoint(8), Heun(8)])
+@pytest.mark.parametrize("reference", [Midpoint(16), Midpoint(7, grid=Sway()), Midpoint(1)])
+def test_midpoint_is_reproduced_where_all_its_evaluations_are_kept(reference):
+    """Also on the way: at each node the solver stands where the reference evaluates."""
+    velocity, x0 = bent()
+    fit = fitter(reference).fit(tuple(range(1, reference.nfe + 1)))
+    ours, theirs = [], []
+    fit.solver.solve(lambda t, x: (ours.append((t, x)), velocity(t, x))[1], x0)
+    reference.solve(lambda t, x: (theirs.append((t, x)), velocity(t, x))[1], x0)
+    assert [time for time, _ in ours] == [time for time, _ in theirs]
+    for (_, one), (_, other) in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
+    assert fit.error < 1e-26
+
+
+@pytest.mark.parametrize("reference", [Midpoint(4), Midpoint(4, grid=Sway())])
+def test_as_many_nodes_as_dimensions_reproduce_midpoint_on_a_linear_flow(reference):
+    """Velocities of a flow in two dimensions lie in a plane: two of them tell the rest."""
+    draw = torch.Generator().manual_seed(5)
+    turn = torch.randn(2, 2, generator=draw, dtype=torch.float64)
+    x0 = torch.randn(1, 2, generator=draw, dtype=torch.float64)
+    known = Fitter(reference, lambda t, x: x @ turn, x0)
+    for second in range(2, 9):
+        fit = known.fit((1, second))
+        assert fit.error < 1e-20
+        assert fit.solver.points[1] == reference.evaluation_points[second - 1]
+
+
+def test_heuns_targets_are_the_starts_of_its_steps():
+    """It evaluates at the guess of the next start too, at the same time; every node lies at a start."""
+    velocity, x0 = bent()
+    states = {0: SolverState(x=x0)}
+    Heun(8).solve(velocity, x0, on_step=states.__setitem__)
+    known = fitter(Heun(8))
+    assert all(torch.equal(one, states[step].x) for step, one in enumerate(known._targets))
+    assert len(known._targets) == 9
+
+
+@pytest.mark.parametrize("reference", [Heun(8)])
 def test_references_of_more_evaluations_are_met_better_than_by_any_other_solver(reference):
     velocity, x0 = bent()
     wanted = reference.solve(velocity, x0)
@@ -141,15 +179,17 @@ class TestSearch:
             return spectrum[round(16 * t)].sum(dim=0) * torch.ones_like(x)
 
         known = Fitter(reference, velocity, torch.randn(2, DIM, generator=draw, dtype=torch.float64))
-        errors = {(1, *rest): known.fit((1, *rest)).error for rest in itertools.combinations(range(2, 9), 2)}
+        last = reference.nfe + 1
+        errors = {(1, *rest): known.fit((1, *rest)).error for rest in itertools.combinations(range(2, last), 2)}
         residuals = dict.fromkeys(errors, 0.0)
-        wanted, states = {}, {}
+        wanted, states = [], {}
         x0 = known._targets[0]
-        final = reference.solve(velocity, x0, on_step=wanted.__setitem__)
+        final = reference.solve(lambda t, x: (wanted.append(x), velocity(t, x))[1], x0)
+        wanted.append(final)
         for nodes in errors:
             known.fit(nodes).solver.solve(velocity, x0, on_step=states.__setitem__)
-            for step, end in enumerate((*nodes[1:], 9), start=1):
-                gap = (wanted[end - 1].x - states[step].x).square().sum(dim=1)
+            for step, end in enumerate((*nodes[1:], last), start=1):
+                gap = (wanted[end - 1] - states[step].x).square().sum(dim=1)
                 residuals[nodes] += float((gap / final.square().sum(dim=1)).sum())
         ranked = known.ranked(3, most=len(errors))
         assert sorted(ranked) == sorted(errors)
@@ -198,14 +238,29 @@ class TestSearch:
         with pytest.raises(InputError, match="give from 1 to 8"):
             fitter().search(n_evaluations, most_fits=most_fits)
 
-    def test_too_many_choices_are_refused(self):
-        with pytest.raises(InputError, match="at most 16 steps"):
-            fitter(Euler(32)).ranked(12)
+    @pytest.mark.parametrize("n_evaluations", [1, 2, 4, 7, 8])
+    def test_a_beam_as_wide_as_all_beginnings_ranks_as_trying_everything_does(self, n_evaluations, monkeypatch):
+        known = fitter(Midpoint(4))
+        every = known.ranked(n_evaluations, most=12)
+        monkeypatch.setattr(module, "_MOST_SUBSETS", 0)
+        assert known.ranked(n_evaluations, most=12) == every
+
+    @pytest.mark.parametrize("reference", [Euler(16), Midpoint(8)])
+    def test_a_beam_begins_where_trying_everything_does(self, reference, monkeypatch):
+        known = fitter(reference)
+        every = [known.ranked(n)[0] for n in (3, 6, 8, 12)]
+        monkeypatch.setattr(module, "_MOST_SUBSETS", 0)
+        assert [known.ranked(n)[0] for n in (3, 6, 8, 12)] == every
+
+    def test_many_places_are_searched_too(self):
+        """Of more choices than can be ranked one by one; what is found is nearer than even steps between starts."""
+        known = fitter(Midpoint(16))
+        assert known.search(8).error < 0.6 * known.fit(tuple(range(1, 32, 4))).error
 
 
 @pytest.mark.parametrize("nodes", [(), (2, 3), (1, 1), (1, 9)])
 def test_nodes_that_are_not_steps_of_the_reference_are_refused(nodes):
-    with pytest.raises(InputError, match="not steps of euler:8"):
+    with pytest.raises(InputError, match="not among the 8 places"):
         fitter().fit(nodes)
 
 
@@ -213,3 +268,12 @@ def test_nodes_that_are_not_steps_of_the_reference_are_refused(nodes):
 def test_a_reference_that_goes_nowhere_is_refused(factor):
     with pytest.raises(InputError, match="ended at 0 or at values that are not finite"):
         Fitter(Euler(4), lambda t, x: x * factor, torch.zeros(2, 3))
+
+
+def test_where_places_lie_closer_than_steps_a_short_first_step_is_tried():
+    tried = []
+    Fitter(Midpoint(6), *bent()).search(4, most_fits=4, progress=lambda fit: tried.append(fit.solver.nodes))
+    assert {2, 3} <= {nodes[1] for nodes in tried}
+    plain = Fitter(Euler(6), *bent())
+    plain.search(3, most_fits=4, progress=lambda fit: tried.append(fit.solver.nodes))
+    assert tried[4:] == plain.ranked(3)[:4]

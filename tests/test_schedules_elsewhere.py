@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from fixtures.training import stability
-from fixtures.training.stability import against, conditions, main
+from fixtures.training import fidelity_elsewhere
+from fixtures.training.fidelity_elsewhere import against, conditions, main
 from sam_lsac.metrics import si_snr
 from sam_lsac.mixtures import load_mixtures
 from sam_lsac.runs.compute import Batch
@@ -67,14 +67,16 @@ def test_longer_ones_are_as_long_as_they_say(tried) -> None:
 
 def test_the_table_is_of_outputs_against_the_reference_solves(monkeypatch) -> None:
     model, mixtures = tiny_runs.model(), tiny_runs.mixtures(2)
-    monkeypatch.setattr(stability, "_unseen", lambda *_args, **_more: mixtures)
+    monkeypatch.setattr(fidelity_elsewhere, "_unseen", lambda *_args, **_more: mixtures)
     rows = list(against(model, Euler(8), {"itself": Euler(8), "shorter": Euler(3)}, per_tier=1))
     assert rows[0] == "| against euler:8, n = 2 | evaluations | dB, median (worst) |"
     assert rows[2] == "| itself | 8 | inf (inf) |"
 
     def output(solver: Euler, index: int) -> np.ndarray:
-        batch = Batch(model, [mixtures[index]], [stability._SEED + index])
-        velocity = stability.Examples(model, [mixtures[index]], seeds=[stability._SEED + index], batch_size=1).velocity
+        batch = Batch(model, [mixtures[index]], [fidelity_elsewhere._SEED + index])
+        velocity = fidelity_elsewhere.Examples(
+            model, [mixtures[index]], seeds=[fidelity_elsewhere._SEED + index], batch_size=1
+        ).velocity
         return decode(model, solver.solve(velocity, batch.noise), seeds=[0])[0][0].numpy()[: mixtures[index].wave.size]
 
     found = [si_snr(output(Euler(3), index), output(Euler(8), index)).value for index in (0, 1)]

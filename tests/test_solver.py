@@ -416,6 +416,23 @@ class TestFitted:
         for step, state in states.items():
             assert torch.equal(solver.solve(velocity, state), plain), step
 
+    @pytest.mark.parametrize("method", SOLVERS)
+    @pytest.mark.parametrize("grid", [Uniform(), Sway(), alternating(5)])
+    def test_places_are_the_times_below_1_at_which_the_reference_evaluates(self, method, grid):
+        reference, times = method(5, grid=grid), []
+        reference.solve(lambda t, x: (times.append(t), x)[1], X0)
+        assert [float(point) for point in reference.evaluation_points] == sorted({time for time in times if time < 1})
+
+    def test_a_node_may_lie_halfway_through_a_step_of_midpoint(self):
+        times = []
+        solver = Fitted(reference=Midpoint(4), nodes=(1, 2, 5, 8), weights=tuple((0.1,) * n for n in range(1, 5)))
+        solver.solve(lambda t, x: (times.append(t), x)[1], X0)
+        assert times == [0, 1 / 8, 1 / 2, 7 / 8]
+        assert solver.nfe == 4
+        assert [solver.step_at(point) for point in Midpoint(4).points[:-1]] == [1, 2, 3, 3]
+        with pytest.raises(InputError, match="not among the 8 places at which midpoint:4 evaluates"):
+            Fitted(reference=Midpoint(4), nodes=(1, 9), weights=((0.1,), (0.1, 0.1)))
+
     def test_velocities_so_far_must_be_in_the_state(self):
         with pytest.raises(InputError, match="states of a solve by Fitted"):
             self.HELD.solve(lambda t, x: x, SolverState(x=X0, step=1))
@@ -440,9 +457,9 @@ class TestFitted:
             ("fitted:euler:3/1,x/0.5/0,0.5", "damaged"),
             ("fitted:euler:3/1,3/0.50/0.0,0.5", "is written"),
             ("fitted:euler:3/1,3/nan/0.0,0.5", "not finite"),
-            ("fitted:euler:3/1,4/0.5/0.0,0.5", "not steps of euler:3"),
-            ("fitted:euler:3/2,3/0.5/0.0,0.5", "not steps of euler:3"),
-            ("fitted:euler:3/1,1/0.5/0.0,0.5", "not steps of euler:3"),
+            ("fitted:euler:3/1,4/0.5/0.0,0.5", "not among the 3 places"),
+            ("fitted:euler:3/2,3/0.5/0.0,0.5", "not among the 3 places"),
+            ("fitted:euler:3/1,1/0.5/0.0,0.5", "not among the 3 places"),
             ("fitted:fitted:euler:3/1/1.0", "unknown"),
             ("fitted:eulr:3/1/1.0", "did you mean 'euler'"),
         ],

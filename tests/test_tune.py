@@ -95,7 +95,14 @@ def test_provenance_says_what_it_was_fitted_on(model, found):
 
 @pytest.mark.parametrize(
     ("reference", "saved", "n_evaluations"),
-    [(Euler(8), 0.5, 4), (Euler(8), 0.51, 3), (Euler(8), 0.875, 1), (Euler(8), 0, 8), (Midpoint(4), 0.75, 2)],
+    [
+        (Euler(8), 0.5, 4),
+        (Euler(8), 0.51, 3),
+        (Euler(8), 0.875, 1),
+        (Euler(8), 0, 8),
+        (Midpoint(4), 0.75, 2),
+        (Midpoint(4), 0.25, 6),
+    ],
 )
 def test_at_least_the_part_asked_for_is_saved(model, reference, saved, n_evaluations):
     found = tune(model, tiny_runs.mixtures(2), saved=saved, reference=reference, most_fits=1, more=0)
@@ -104,6 +111,20 @@ def test_at_least_the_part_asked_for_is_saved(model, reference, saved, n_evaluat
     assert found.evaluations_saved >= saved
     costs = [count_flops(model, solver=solver).total for solver in (found.solver, reference)]
     assert 1 - costs[0] / costs[1] == pytest.approx(found.evaluations_saved)
+
+
+def test_half_steps_of_midpoint_are_kept_in_a_file_of_their_own_version(model, tmp_path):
+    """In the first version nodes were steps; where these are not all the places, none is read as the other."""
+    found = tune(model, tiny_runs.mixtures(2), saved=0.25, reference=Midpoint(4), most_fits=1, more=0)
+    path = tmp_path / "schedule.toml"
+    found.save(path)
+    assert any(node % 2 == 0 for node in found.solver.nodes)
+    assert load_schedule(path) == found
+    text = path.read_text()
+    assert "version = 2" in text
+    path.write_text(text.replace("version = 2", "version = 1"))
+    with pytest.raises(InputError, match="version 1 counts the nodes of midpoint:4 otherwise; tune anew"):
+        load_schedule(path)
 
 
 def test_saving_nothing_changes_nothing(model):
@@ -160,10 +181,11 @@ class TestFile:
     @pytest.mark.parametrize(
         ("old", "new", "hint"),
         [
-            ("version = 1", "version = 2", "version"),
+            ("version = 1", "version = 3", "version"),
+            ("version = 1", "version = 2", "counts the nodes of euler:8 otherwise"),
             ("[expected]", "[expectd]", "did you mean .expected."),
             ("nodes = [1, ", "nodes = [1.5, ", "nodes"),
-            ("nodes = [1, ", "nodes = [2, ", "not steps of euler:8"),
+            ("nodes = [1, ", "nodes = [2, ", "not among the 8 places"),
             ("euler:8", "eulr:8", "did you mean 'euler'"),
             ('reference = "euler:8"', 'reference = "euler:9"', "not those of fitted:4@euler:8#"),
             ('reference = "euler:8"', 'reference = "fitted:euler:1/1/1.0"', "no method on a grid"),
@@ -367,9 +389,12 @@ class TestBranchesLeftOut:
 class TestWrappedSolve:
     SOLVER = Fitted(reference=Euler(6), nodes=(1, 2, 5), weights=((0.2,), (-0.3, 0.8), (0.1, -0.4, 0.6)))
 
-    def test_metas_separate_does_the_fitted_solve(self):
+    HALFWAY = Fitted(reference=Midpoint(3), nodes=(1, 2, 5), weights=SOLVER.weights)  # the same times
+
+    @pytest.mark.parametrize("solver", [SOLVER, HALFWAY])
+    def test_metas_separate_does_the_fitted_solve(self, solver):
         net = network("meta-like")
-        wrapped = WrappedSolve(solver=self.SOLVER)
+        wrapped = WrappedSolve(solver=solver)
         plain = net.model.separate(net.conditions, net.noise, wrapped.ode_opt)
         with attach(net.model, [wrapped], nfe=3) as run:
             theirs = net.model.separate(net.conditions, net.noise, wrapped.ode_opt)

@@ -39,7 +39,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         type=reader(values.whole, "--most-fits", example=24),
         default=24,
         metavar="N",
-        help="choices of steps that may be tried for each number of evaluations (default %(default)s)",
+        help="choices of evaluations that may be tried for each number of evaluations (default %(default)s)",
     )
     parser.add_argument(
         "--more",
@@ -95,7 +95,8 @@ def _run(options: argparse.Namespace) -> int:
 def _print(found: Found, out: object) -> None:
     solver, expected = found.solver, found.expected
     rest = f", {found.n_left_out} branches of layers left out" if found.edits else ""
-    print(f"schedule  {out}\nsolver    {solver.name}, evaluated at steps {', '.join(map(str, solver.nodes))}")
+    nodes, n_places = ", ".join(map(str, solver.nodes)), len(solver.reference.evaluation_points)
+    print(f"schedule  {out}\nsolver    {solver.name}, evaluated at {nodes} of {n_places} places")
     print(f"saved     {found.flops_saved:.1%}: {solver.nfe} of {solver.reference.nfe} evaluations{rest}")
     print(f"fidelity  {_fidelity(expected)}, on the {len(found.provenance.mixtures)} mixtures that it was fitted on")
     if found.rival is not None:

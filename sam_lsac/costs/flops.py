@@ -31,7 +31,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from sam_lsac.caching.branch_work import BranchWork
 from sam_lsac.costs.sizes import Countable, frames, sizes_of
 from sam_lsac.costs.work import planned_work
 from sam_lsac.errors import InputError
@@ -178,11 +177,10 @@ class _LayerFlops:
         """What a layer's work takes."""
         if not work.runs:
             return FlopCount()
-        whole = work if isinstance(work, BranchWork) else BranchWork.of(work)
         return FlopCount(
-            self_attention=self.mixing * whole.self_attention + self.matrix * work.matrix,
+            self_attention=self.mixing * work.self_attention + self.matrix * work.matrix,
             cross_attention=self.cross_attention[work.cross_attention],
-            feed_forward=self.feed_forward * whole.feed_forward,
+            feed_forward=self.feed_forward * work.feed_forward,
             probes=self.matrix * work.probes,
         )
 

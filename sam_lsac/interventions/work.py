@@ -24,12 +24,18 @@ class LayerWork:
         "whole", "uniform" (values of the tokens and one output row), or "none".
     probes
         Matrices that are computed beside it, to be measured.
+    self_attention
+        False where nothing of self-attention runs, neither the matrix nor what is mixed by it.
+    feed_forward
+        False where the feed-forward network does not run.
     """
 
     runs: bool = True
     matrix: bool = True
     cross_attention: CrossAttention = "whole"
     probes: int = 0
+    self_attention: bool = True
+    feed_forward: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

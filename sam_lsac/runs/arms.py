@@ -12,7 +12,15 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from sam_lsac.caching import CacheAttention, DeepCache, LayerClasses, LSACLevel, layer_classes
+from sam_lsac.caching import (
+    CacheAttention,
+    CacheBranch,
+    DeepCache,
+    FittedBranch,
+    LayerClasses,
+    LSACLevel,
+    layer_classes,
+)
 from sam_lsac.caching.peers import PEERS
 from sam_lsac.errors import PlanError, SamLsacError
 from sam_lsac.interventions import (
@@ -36,7 +44,9 @@ _SCHEDULE = re.compile(r"schedule:([a-z0-9][a-z0-9_-]*)", re.ASCII)
 EDITS: Mapping[str, type[Edit] | type[LSACLevel]] = {
     "LSAC": LSACLevel,
     "CacheAttention": CacheAttention,
+    "CacheBranch": CacheBranch,
     "DeepCache": DeepCache,
+    "FittedBranch": FittedBranch,
     "FreezeSelfAttention": FreezeSelfAttention,
     "HijackGate": HijackGate,
     "Record": Record,

@@ -184,6 +184,15 @@ class GridSolver(Solver):
         object.__setattr__(self, "points", self.grid.points(self.n_steps))
 
     @property
+    def evaluation_points(self) -> tuple[Fraction, ...]:
+        """The times below 1 at which a solve evaluates, each once, in rising order: the starts of steps, if no others.
+
+        Where a solve evaluates twice at a time, as a method does that looks ahead to where the next step begins, the
+        later evaluation is the one at the state that the solve goes on from.
+        """
+        return self.points[:-1]
+
+    @property
     def name(self) -> str:
         """Method and steps, and the grid where it is not uniform: "euler:16", "ab2:8@sway"."""
         plain = f"{type(self).__name__.lower()}:{self.n_steps}"

@@ -18,19 +18,20 @@ __all__ = ["Fitted", "advance"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted(Solver):
-    """Some steps of a reference solver are evaluated; a weighted sum of what they gave stands for the others.
+    """Some evaluations of a reference solver are made; a weighted sum of what they gave stands for the others.
 
-    One step goes from one evaluated point of the reference's grid to the next, and the last one to t = 1: x + the sum
-    over all velocities so far of weight times velocity. Steps are counted as evaluations, from 1 to ``n_steps``, like
-    those of every solver, so that edits, costs and probes need to know nothing of the reference; `step_at` says which
-    of them is under way at a step of the reference.
+    One step goes from one of these evaluations to the next, and the last one to t = 1: x + the sum over all velocities
+    so far of weight times velocity. Steps are counted as evaluations, from 1 to ``n_steps``, like those of every
+    solver, so that edits, costs and probes need to know nothing of the reference; `step_at` says which of them is under
+    way at a step of the reference.
 
     Parameters
     ----------
     reference
         What is reproduced: a method on a grid.
     nodes
-        The steps of the reference, from 1, at whose starts the velocity is evaluated; the first is 1.
+        Where the velocity is evaluated: places among the reference's ``evaluation_points``, from 1; the first is 1.
+        A method of one evaluation a step has them at the starts of its steps, midpoint halfway too.
     weights
         For every step the weights of the velocities so far, the oldest first: row i has i + 1.
 
@@ -54,18 +55,19 @@ class Fitted(Solver):
     def __post_init__(self) -> None:
         if not isinstance(self.reference, GridSolver):
             raise InputError(f"A solver is fitted to a method on a grid, such as Euler(16), not to {self.reference!r}.")
+        places = self.reference.evaluation_points
         rising = all(before < after for before, after in zip((0, *self.nodes), self.nodes, strict=False))
-        if not self.nodes or self.nodes[0] != 1 or not rising or self.nodes[-1] > self.reference.n_steps:
+        if not self.nodes or self.nodes[0] != 1 or not rising or self.nodes[-1] > len(places):
             raise InputError(
-                f"The nodes {self.nodes} are not steps of {self.reference.name}, rising from 1; fit them anew."
+                f"The nodes {self.nodes} are not among the {len(places)} places at which {self.reference.name} "
+                "evaluates, rising from 1; fit them anew."
             )
         if [len(row) for row in self.weights] != list(range(1, len(self.nodes) + 1)):
             raise InputError(f"{len(self.nodes)} nodes need rows of 1, 2, ... weights; fit them anew.")
         if not all(math.isfinite(weight) for row in self.weights for weight in row):
             raise InputError("A weight of the fitted solver is not finite; fit it anew.")
         object.__setattr__(self, "n_steps", len(self.nodes))
-        starts = (self.reference.points[node - 1] for node in self.nodes)
-        object.__setattr__(self, "points", (*starts, Fraction(1)))
+        object.__setattr__(self, "points", (*(places[node - 1] for node in self.nodes), Fraction(1)))
 
     @property
     def name(self) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from itertools import pairwise
 from typing import ClassVar
 
 from sam_lsac.solver.base import GridSolver, SolverState, Velocity
@@ -14,6 +16,11 @@ class Midpoint(GridSolver):
 
     __slots__ = ()
     evaluations_per_step: ClassVar[int] = 2
+
+    @property
+    def evaluation_points(self) -> tuple[Fraction, ...]:
+        """The start and the middle of every step."""
+        return tuple(time for start, end in pairwise(self.points) for time in (start, start + (end - start) / 2))
 
     def step(self, velocity: Velocity, state: SolverState) -> SolverState:
         """Follow the velocity in the middle of the step, found by half an Euler step."""

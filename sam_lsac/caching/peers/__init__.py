@@ -11,7 +11,6 @@ import importlib.util
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from sam_lsac.caching.branches import CacheBranch, FittedBranch
 from sam_lsac.caching.peers.cache_dit import DBCache
 from sam_lsac.caching.peers.diffusers import FirstBlockCache, MagCache, TaylorSeer
 from sam_lsac.caching.peers.peer import MODULES, Peer
@@ -21,15 +20,12 @@ from sam_lsac.interventions import Edit
 
 __all__ = ["NOT_ATTACHED", "PEERS", "missing_library"]
 
-#: Every peer that an arm may name, by the word after ``kind =``, and beside them this library's own general cache, in
-#: whose words what peers do at given steps can be said.
+#: Every peer that an arm may name, by the word after ``kind =``.
 PEERS: Mapping[str, type[Edit]] = MappingProxyType(
     {
-        "CacheBranch": CacheBranch,
         "DBCache": DBCache,
         "EasyCache": EasyCache,
         "FirstBlockCache": FirstBlockCache,
-        "FittedBranch": FittedBranch,
         "MagCache": MagCache,
         "SmoothCache": SmoothCache,
         "TaylorSeer": TaylorSeer,
