@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from fixtures.training import fidelity_elsewhere
-from fixtures.training.fidelity_elsewhere import against, conditions, main
+from fixtures.training.fidelity_elsewhere import against, conditions, longer, main
 from sam_lsac.metrics import si_snr
 from sam_lsac.mixtures import load_mixtures
+from sam_lsac.model import load_model
 from sam_lsac.runs.compute import Batch
 from sam_lsac.separate import decode
 from sam_lsac.solver import Euler
@@ -63,6 +64,22 @@ def test_white_noise_is_as_loud_as_the_residual_that_it_replaces(tried) -> None:
 def test_longer_ones_are_as_long_as_they_say(tried) -> None:
     assert {one.duration_s for one in tried["5 s"][0]} == {5.0}
     assert {one.duration_s for one in tried["10 s"][0]} == {10.0}
+
+
+def test_far_lengths_are_as_long_as_they_say_and_a_cache_that_is_too_large_is_left_out(monkeypatch) -> None:
+    model = load_model("embedded")
+    schedules = {"87": fidelity_elsewhere.find_schedule("87", model, given={})}
+    unseen = fidelity_elsewhere._unseen
+    monkeypatch.setattr(
+        fidelity_elsewhere, "_unseen", lambda *given, seconds, **more: unseen(*given, seconds=0.5, **more)
+    )
+    rows = list(longer(model, schedules, seconds=[1]))
+    assert rows[0] == "| dB | cache of LSAC Balanced | LSAC Balanced | 87 |"
+    name, kept, lsac, fitted = rows[2].strip("| ").split(" | ")
+    assert (name, kept) == ("2 mixtures, 1 s", "0.00 GB")
+    assert float(lsac) > float(fitted) > 0
+    monkeypatch.setattr(fidelity_elsewhere, "_MOST_KEPT", 1)
+    assert list(longer(model, schedules, seconds=[1]))[2].split(" | ")[2] == "too large"
 
 
 def test_the_table_is_of_outputs_against_the_reference_solves(monkeypatch) -> None:
