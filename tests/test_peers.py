@@ -18,6 +18,7 @@ from sam_lsac.caching.peers.diffusers import FirstBlockCache, MagCache, MagRatio
 from sam_lsac.caching.peers.peer import PINNED
 from sam_lsac.caching.peers.smooth import BranchChanges, SmoothCache, smooth_schedule
 from sam_lsac.caching.peers.thresholds import EasyCache, TeaCache
+from sam_lsac.costs import cache_bytes
 from sam_lsac.errors import CacheError, EditError, InputError
 from sam_lsac.interventions import ZeroCrossAttention, attach
 from sam_lsac.interventions.edit import Edit
@@ -133,6 +134,14 @@ def test_hits_are_the_calls_that_did_not_run(net, cache):
     assert found["hits"] == {path: N - count for path, count in calls.items() if count < N}
     assert 0 < sum(found["hits"].values()) < N * len(calls)
     assert found["bytes"] >= 4 * net.noise.shape[0] * 12 * 16  # one float32 state [B, T, D] at least
+
+
+@pytest.mark.parametrize("name", ["teacache", "easycache", "held", "fitted"])
+def test_what_a_cache_keeps_is_known_beforehand(net, name):
+    with attach(net.model, [CACHES[name]], nfe=N) as run:
+        net.solve(SOLVER)
+    batch, n_frames = net.noise.shape[:2]
+    assert run.outcomes[0].stored_bytes == cache_bytes(net.model, CACHES[name], n_frames=n_frames, batch=batch)
 
 
 def test_hits_by_layer(net):

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from sam_lsac.errors import CacheError, EditError
-from sam_lsac.interventions.edit import CacheReport, Call, Clock, Edit
+from sam_lsac.interventions.edit import CacheReport, Call, Clock, Edit, NetworkSizes
 from sam_lsac.interventions.sites import Site, layer_sites
 
 __all__ = ["EasyCache", "TeaCache"]
@@ -103,6 +103,10 @@ class _Threshold(Edit):
         if not state.skips:
             state.accumulated = 0.0
         state.before = x
+
+    def kept_values(self, sizes: NetworkSizes) -> int:
+        """T x D thrice: the stack's input in the evaluation before, and its input and output in the last whole one."""
+        return 3 * sizes.n_frames * sizes.width
 
     def finish(self, state: _Changes) -> CacheReport:
         """Hits and bytes."""
