@@ -70,6 +70,13 @@ def test_flops_are_those_of_the_arms_less_shared_steps(model):
     assert late == pytest.approx(cost("freeze-late") - plain / 4, rel=1e-12)
 
 
+def test_runs_without_text_cost_what_their_arm_costs(model):
+    foreseen = forecast(planned_of(model, "text-none").runs, model, seconds=SECONDS, text_tokens=TOKENS)
+    plain = count_flops(model, seconds=SECONDS, text_tokens=0).total
+    assert foreseen.flops == pytest.approx(foreseen.evaluations * plain, rel=1e-12)
+    assert plain < count_flops(model, seconds=SECONDS, text_tokens=TOKENS).total
+
+
 def test_rows_take_about_what_is_foreseen(model, tmp_path):
     planned = planned_of(model, "baseline", "lsac", "naive", "spans", n_mixtures=24)
     foreseen = sum(row_bytes(spec, n_layers=tiny_runs.LAYERS) for spec in planned.runs)

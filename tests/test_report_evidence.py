@@ -268,6 +268,14 @@ def test_the_loss_is_of_an_arm_that_was_run():
     ]  # of most claims
 
 
+def test_the_loss_is_of_the_arm_of_most_claims_against_the_reference_itself():
+    claim = next(one for one in BOOK.claims if one.arms == ("lsac-balanced",) and one.baselines == ("baseline",))
+    elsewhere = replace(claim, arms=("zero-additive",), baselines=("baseline-ab2",))
+    book = replace(BOOK, claims=(elsewhere, elsewhere, claim))
+    rows = two_way(mixture=1.0, seed=0.0, rest=1.0, n=6, arms=("baseline", "zero-additive", "lsac-balanced"))
+    assert [row.arm for row in variance_rows(book, Ledger(tuple(rows)))] == ["baseline", "lsac-balanced"]
+
+
 def test_where_the_variance_lies_is_shown_and_read_back():
     report = built(two_way(mixture=3.0, seed=1.0, rest=0.5, n=40))
     bare = replace(report, tables=Tables(arms=report.tables.arms, variances=report.tables.variances))
