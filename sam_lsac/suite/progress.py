@@ -46,12 +46,15 @@ class Tally:
         self.arm = ""
         self._clock = clock
         self._started = clock()
+        self._first: tuple[float, int] | None = None  # when the first computed runs came, and how many they were
 
     def step(self, stored: Progress) -> None:
         """Count runs that were just stored."""
         self.arm = stored.arm
         self.done += stored.runs
         self.computed += stored.runs if stored.computed else 0
+        if self.computed and self._first is None:
+            self._first = self._clock(), self.computed
 
     @property
     def elapsed_s(self) -> float:
@@ -59,16 +62,28 @@ class Tally:
         return self._clock() - self._started
 
     @property
+    def run_s(self) -> float | None:
+        """Seconds that a run takes, as a mean; None before the first is computed.
+
+        Loading models in processes comes before the first runs and not before the others, so that their time is left
+        out as soon as what came after them tells: `EVERY_S` later.
+        """
+        if self._first is None:
+            return None
+        since_s, later = self._clock() - self._first[0], self.computed - self._first[1]
+        return since_s / later if later and since_s >= EVERY_S else self.elapsed_s / self.computed
+
+    @property
     def left_s(self) -> float | None:
-        """At the mean rate so far; None before the first run is computed."""
-        return self.elapsed_s / self.computed * (self.total - self.done) if self.computed else None
+        """At the rate so far; None before the first run is computed."""
+        return None if self.run_s is None else self.run_s * (self.total - self.done)
 
     def words(self) -> str:
         """Runs, rate, time left and the arm under way, such as "12/40 runs, 3.1 runs/s, 9 s left, lsac"."""
         parts = [f"{self.done} of {self._most}{self.total} runs" if self._most else f"{self.done}/{self.total} runs"]
-        if self.left_s is None:
+        if self.run_s is None or self.left_s is None:
             return f"{parts[0]}, {duration(self.elapsed_s)} so far, no rate yet"
-        rate = self.computed / self.elapsed_s if self.elapsed_s > 0 else float("inf")
+        rate = 1 / self.run_s if self.run_s > 0 else float("inf")
         parts += [
             f"{rate:.1f} runs/s" if rate >= 1 else f"{1 / rate:.1f} s/run",
             f"{self._most}{duration(self.left_s)} left",
@@ -78,8 +93,8 @@ class Tally:
     def estimate(self) -> str:
         """What the first batch tells about the rest."""
         return (
-            f"first {self.computed} of {self._most}{self.total} runs in {duration(self.elapsed_s)}: the other "
-            f"{self.total - self.done} take {self._most}about {duration(self.left_s or 0.0)}"
+            f"first {self.computed} of {self._most}{self.total} runs in {duration(self.elapsed_s)}, start-up included: "
+            f"at that rate the other {self.total - self.done} take {self._most}about {duration(self.left_s or 0.0)}"
         )
 
 

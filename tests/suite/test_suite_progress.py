@@ -60,13 +60,32 @@ class TestTally:
         tally.step(Progress(arm="naive", runs=32))
         assert tally.words() == "40/40 runs, 5.0 runs/s, 0 s left, naive"
 
+    def test_start_up_is_left_out_as_soon_as_later_runs_tell(self) -> None:
+        """A large model takes a minute and a half to load in every process; each batch of 8 then takes 4 s."""
+        clock = Clock()
+        tally = Tally(308, clock)
+        clock.now += 90
+        tally.step(Progress(arm="baseline", runs=8))
+        assert tally.left_s == pytest.approx(90 / 8 * 300)
+        clock.now += 4
+        tally.step(Progress(arm="lsac", runs=8))
+        assert tally.left_s == pytest.approx(94 / 16 * 292)  # two batches of processes that began together say little
+        for _ in range(2):
+            clock.now += 4
+            tally.step(Progress(arm="lsac", runs=8))
+        assert tally.words() == "32/308 runs, 2.0 runs/s, 2 min left, lsac"
+        clock.now += 12  # nothing came in twelve more seconds
+        assert tally.words() == "32/308 runs, 1.0 runs/s, 5 min left, lsac"
+
     def test_slow_runs_have_seconds_a_run(self) -> None:
         clock = Clock()
         tally = Tally(101, clock)
         clock.now += 30
         tally.step(Progress(arm="lsac", runs=1))
         assert tally.words() == "1/101 runs, 30.0 s/run, 50 min left, lsac"
-        assert tally.estimate() == "first 1 of 101 runs in 30 s: the other 100 take about 50 min"
+        assert tally.estimate() == (
+            "first 1 of 101 runs in 30 s, start-up included: at that rate the other 100 take about 50 min"
+        )
 
     def test_runs_that_nothing_could_compute_say_nothing_of_the_rate(self) -> None:
         clock = Clock()
@@ -77,7 +96,9 @@ class TestTally:
         assert tally.words() == "10/40 runs, 1 s so far, no rate yet"
         clock.now += 9
         tally.step(Progress(arm="gate", runs=5))
-        assert tally.estimate() == "first 5 of 40 runs in 10 s: the other 25 take about 50 s"
+        assert tally.estimate() == (
+            "first 5 of 40 runs in 10 s, start-up included: at that rate the other 25 take about 50 s"
+        )
 
     @pytest.mark.parametrize(
         ("seconds", "words"), [(0.4, "0 s"), (119, "119 s"), (120, "2 min"), (7199, "120 min"), (9000, "2.5 h")]

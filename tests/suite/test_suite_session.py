@@ -37,7 +37,10 @@ class TestFirstJudgement:
         assert out.index("store: ") < out.index("first 2 of 18 runs in") < out.index("test_house.py ")
 
     def test_after_the_first_batch_there_is_an_estimate(self, judged: Judged) -> None:
-        assert re.search(r"first 2 of 18 runs in \d+ s: the other 16 take about \d+ s", judged.finished.stdout)
+        assert re.search(
+            r"first 2 of 18 runs in \d+ s, start-up included: at that rate the other 16 take about \d+ s",
+            judged.finished.stdout,
+        )
         assert re.search(r"computed 18 runs in \d+ s", judged.finished.stdout)
 
     def test_each_run_is_computed_once(self, judged: Judged) -> None:

@@ -19,8 +19,9 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from sam_lsac.errors import CacheError, EditError
-from sam_lsac.interventions.edit import CacheReport, Call, Clock, Edit, NetworkSizes
+from sam_lsac.interventions.edit import CacheReport, Call, Clock, Edit
 from sam_lsac.interventions.sites import Site, layer_sites
+from sam_lsac.interventions.work import NetworkSizes
 
 __all__ = ["EasyCache", "TeaCache"]
 
