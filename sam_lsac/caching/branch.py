@@ -1,4 +1,4 @@
-"""One part of some layers that does not run at some steps, and is told from what it gave before: `Branch`.
+"""One part of some layers that does not run at some steps, and is told from what it gave before: `BranchEdit`.
 
 How it is told is the matter of `sam_lsac.caching.branches`.
 """
@@ -17,7 +17,7 @@ from sam_lsac.interventions.edit import CacheReport, Call, Clock, Edit
 from sam_lsac.interventions.sites import Site, layer_sites
 from sam_lsac.interventions.work import LayerWork, NetworkSizes
 
-__all__ = ["PARTS", "Branch", "Kept"]
+__all__ = ["PARTS", "BranchEdit", "Kept"]
 
 #: What may be taken from earlier evaluations, and the module inside the layer where that is done; None: the layer.
 PARTS: Mapping[str, str | None] = {
@@ -49,7 +49,7 @@ class _State:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Branch(Edit):
+class BranchEdit(Edit):
     """One part of some layers is taken from earlier evaluations at some steps.
 
     Parameters

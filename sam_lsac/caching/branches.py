@@ -19,7 +19,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sam_lsac.caching.branch import PARTS, Branch, Kept
+from sam_lsac.caching.branch import PARTS, BranchEdit, Kept
 from sam_lsac.errors import EditError
 from sam_lsac.interventions.sites import checked_layers
 from sam_lsac.records import unknown
@@ -28,7 +28,7 @@ __all__ = ["CacheBranch", "FittedBranch"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CacheBranch(Branch):
+class CacheBranch(BranchEdit):
     """A part of layers is held or predicted at some steps, from the last steps at which it ran.
 
     Of the ``part`` "layer" is meant all that a layer adds; ``n_steps`` may say for how many solver steps it was made.
@@ -88,7 +88,7 @@ class CacheBranch(Branch):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FittedBranch(Branch):
+class FittedBranch(BranchEdit):
     """A part of layers is, at some steps, a weighted sum of what it gave before; `sam_lsac.tune` fits the weights.
 
     ``part`` and ``n_steps`` are those of `CacheBranch`.
@@ -152,7 +152,7 @@ def _checked_steps(steps: Collection[int]) -> tuple[int, ...]:
     return tuple(sorted(given))
 
 
-def _check_sources(edit: Branch) -> None:
+def _check_sources(edit: BranchEdit) -> None:
     """Every step that is skipped must have the evaluations before it that it is told from."""
     for layer in edit._layers:
         for step in edit.steps_of(layer):
