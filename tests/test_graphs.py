@@ -1,5 +1,7 @@
 """Evaluations as CUDA graphs: what is read, what is written, and that the bits are those of eager evaluations."""
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from tiny_models import INPUTS, conditions, model
@@ -69,6 +71,31 @@ def test_without_a_cuda_device_the_error_names_the_remedy(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ModelError, match="need a CUDA device"):
         captured(lambda: state)
+
+
+def test_what_ends_the_work_ends_the_recording_and_is_what_is_raised(monkeypatch):
+    """Out of memory, say, for which a batch is halved; the recording that it broke has an error of its own."""
+    ended = []
+
+    class Broken:
+        capture_begin = staticmethod(lambda: None)
+
+        def capture_end(self):
+            ended.append(1)
+            raise RuntimeError("operation failed due to a previous error during capture")
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    monkeypatch.setattr(torch.cuda, "Stream", object)
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: nullcontext())
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Broken)
+
+    def work():
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        captured(work)
+    assert ended == [1]
 
 
 @pytest.mark.gpu

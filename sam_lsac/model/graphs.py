@@ -7,6 +7,7 @@ launches. A graph launches the same kernels on the same inputs, and gives the sa
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
 import torch
 from torch import Tensor
@@ -85,8 +86,11 @@ def captured(work: Callable[[], Tensor]) -> Callable[[], Tensor]:
         graph.capture_begin()
         try:
             result = work()
-        finally:
-            graph.capture_end()
+        except BaseException:
+            with suppress(RuntimeError):  # of a recording that is broken; the reason is what ended the work
+                graph.capture_end()
+            raise
+        graph.capture_end()
 
     def launch() -> Tensor:
         graph.replay()
