@@ -139,6 +139,12 @@ class TestSeparate:
         assert command(recording(), "--solver", "euler:1", "--compile")[0] == 0
         assert compiled == [tiny_runs.LAYERS]
 
+    def test_a_cuda_graph_on_a_processor_is_refused_and_nothing_is_written(self, command, recording, tmp_path):
+        code, out, err = command(recording(), "--solver", "euler:2", "--cuda-graph")
+        assert (code, out) == (2, "")
+        assert "CUDA graphs need a CUDA device, and the model is on cpu" in err
+        assert not list(tmp_path.glob("out/*"))
+
     def test_the_real_time_factor_is_work_over_audio(self, command, recording, monkeypatch):
         clock = iter([10.0, 11.0])
         monkeypatch.setattr(files.time, "perf_counter", lambda: next(clock))
