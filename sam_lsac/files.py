@@ -17,7 +17,7 @@ from sam_lsac.errors import InputError
 from sam_lsac.interventions import Edit, edits_of
 from sam_lsac.mixtures.sound_file import open_sound
 from sam_lsac.model import SAMAudio
-from sam_lsac.separate import SILENCE_RMS, Span, check_request, check_seed
+from sam_lsac.request import SILENCE_RMS, Span, check_request, check_seed
 from sam_lsac.solver import Fitted, Solver, solver_of
 from sam_lsac.whole_files import remove_abandoned, whole_files
 from sam_lsac.windows import separate_windows, windows_of

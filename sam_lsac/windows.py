@@ -21,7 +21,8 @@ from torch import Tensor
 from sam_lsac.errors import InputError
 from sam_lsac.interventions import Edit, edits_of
 from sam_lsac.model import SAMAudio
-from sam_lsac.separate import SILENCE_RMS, Separation, Span, check_request, check_seed, draw_noise, separate
+from sam_lsac.request import SILENCE_RMS, Span, check_request, check_seed
+from sam_lsac.separate import Separation, draw_noise, separate
 from sam_lsac.solver import Solver, SolverState, solver_of
 
 __all__ = ["Window", "plan_windows", "separate_windows", "windows_of"]

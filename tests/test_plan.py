@@ -320,7 +320,7 @@ class TestDigests:
         ("before", "after", "same"),
         [
             ("of full scale; the metrics' own threshold", "another comment", True),
-            ('"""Decode target and residual', '"""Another sentence, and target and residual', True),
+            ('"""Return noise as a tensor', '"""Another sentence, and a tensor', True),
             ("SILENCE_RMS = 1e-8", "SILENCE_RMS = 1e-7", False),
             ("SHORTEST_S = 0.1", "SHORTEST_S   =   0.1", True),
             ("SHORTEST_S = 0.1", '"""What a constant is."""\nSHORTEST_S = 0.1', True),
@@ -334,7 +334,7 @@ class TestDigests:
             assert before in text
             path.write_text(text.replace(before, after, 1), encoding="utf-8")
 
-        self.check(tmp_path, monkeypatch, "separate.py", same=same, change=edit)
+        self.check(tmp_path, monkeypatch, "request.py", same=same, change=edit)
 
 
 SEVERAL = [

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sam_lsac.files import FileSeparation
     from sam_lsac.interventions import Edit
     from sam_lsac.model import SAMAudio
-    from sam_lsac.separate import Span
+    from sam_lsac.request import Span
     from sam_lsac.solver import Solver
 
 __all__ = ["NAME", "add"]

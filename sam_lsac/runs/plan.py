@@ -21,10 +21,10 @@ from sam_lsac.mixtures import Mixture
 from sam_lsac.model import SAMAudio
 from sam_lsac.model.digest import checkpoint_digest
 from sam_lsac.records import STRICT, read, unknown
+from sam_lsac.request import check_seed
 from sam_lsac.runs.arms import Arm, ResolvedArm, build_edit, describe_edit, resolve_arm
 from sam_lsac.runs.references import check_references, in_order, references_of
 from sam_lsac.runs.versions import code_version, versions_of
-from sam_lsac.separate import check_seed
 
 __all__ = ["Plan", "RunSpec", "plan"]
 

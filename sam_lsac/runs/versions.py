@@ -31,6 +31,7 @@ NUMERICAL = (
     "metrics",
     "mixtures",
     "model",
+    "request.py",
     "runs/arms.py",
     "runs/chunk.py",
     "runs/compared.py",
