@@ -18,11 +18,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from tests.faults.forks import ELSEWHERE, PRELOADED
-from tests.faults.rows import ROOT, Fault
+from tests.faults.rows import COPIED, ROOT, Fault
 
 __all__ = ["Copy", "Outcome", "copied"]
 
-COPIED = ("sam_lsac", "bench", "tests")
 LEFT_OUT = ("runs", "report", "mutants")
 HIDDEN = (".ci", ".github")  # of what begins with a dot, what tests read
 _FIRST_RED = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)

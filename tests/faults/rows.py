@@ -12,10 +12,12 @@ from typing import Any, ClassVar
 from sam_lsac.errors import InputError
 from sam_lsac.records import STRICT, read
 
-__all__ = ["ROOT", "TABLE", "Fault", "read_faults"]
+__all__ = ["COPIED", "ROOT", "TABLE", "Fault", "read_faults"]
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = Path(__file__).with_name("faults.toml")
+#: What a campaign copies; the rest of the repository is linked, so that a fault there would be planted in itself.
+COPIED = ("sam_lsac", "bench", "tests")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,8 @@ class Fault:
 
     def planted_in(self, root: Path) -> str:
         """The text of the file with the fault in it; InputError where it does not apply any more."""
+        if Path(self.file).parts[0] not in COPIED:
+            raise InputError(f"{self.name!r} is in {self.file}; faults are planted in {', '.join(COPIED)} alone")
         try:
             text = (root / self.file).read_text(encoding="utf-8")
         except OSError:

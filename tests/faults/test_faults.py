@@ -93,6 +93,10 @@ def test_an_outcome_is_told_apart(copy: Copy, small: Path, changes: dict[str, ob
         ({"old": "return"}, "'seven'.* 2 times, not once.*write the fault anew"),
         ({"file": "sam_lsac/two.py"}, "'seven': there is no sam_lsac/two.py.*write the fault anew"),
         ({"new": "return ("}, "'seven' is no Python"),
+        (
+            {"file": "fixtures/one.py"},
+            "'seven' is in fixtures/one.py; faults are planted in sam_lsac, bench, tests alone",
+        ),
     ],
 )
 def test_a_fault_that_does_not_apply_is_named(small: Path, changes: dict[str, str], words: str) -> None:
