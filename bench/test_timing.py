@@ -22,6 +22,13 @@ GOAL_OF_A_CLUSTER = 0.9
 #: Time of separations one by one / time of the plan of the same runs.
 GOAL_OF_A_PLAN = 5.0
 DURATIONS_S = (10, 30, 60)
+SCHEDULES = ("balanced", "aggressive", "every layer after step 1")
+#: The whole network as one graph at every length; eager where launches decide; at 120 s, which takes minutes, once.
+WHOLE_NETWORK = [
+    *(("graph", seconds, schedule) for seconds in DURATIONS_S for schedule in SCHEDULES),
+    ("graph", 120, "balanced"),
+    *(("eager", 10, schedule) for schedule in SCHEDULES),
+]
 
 pytestmark = [pytest.mark.timing, pytest.mark.slow]
 
@@ -76,23 +83,21 @@ def test_time_saved_by_caching_two_layers(benchmark, timed, seconds) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-@pytest.mark.parametrize("schedule", ["balanced", "aggressive", "every layer after step 1"])
-@pytest.mark.parametrize("seconds", [*DURATIONS_S, 120])
-@pytest.mark.parametrize("as_one_graph", [True, False], ids=["graph", "eager"])
-def test_time_saved_by_schedules_of_the_whole_network(benchmark, timed, as_one_graph, seconds, schedule, dtype) -> None:
+@pytest.mark.parametrize(("way", "seconds", "schedule"), WHOLE_NETWORK)
+def test_time_saved_by_schedules_of_the_whole_network(benchmark, timed, way, seconds, schedule, dtype) -> None:
     """On a GPU: the whole of SAM-Audio-Small, 16 steps, as one CUDA graph, or kernel by kernel as people run it.
 
     Launches take longer than the kernels of short audio do; what caching spares the device shows in the graph alone.
     """
     from sam_lsac.caching import LSAC, SAM_AUDIO_SMALL, CacheAttention
 
-    if (seconds == 120 and schedule != "balanced") or (seconds != 10 and not as_one_graph):
-        pytest.skip("costs minutes, and tells little beside the others")
     bench = timed.build(seconds, n_layers=12, n_steps=16, device="cuda", dtype=dtype)
     every = CacheAttention(freeze_steps=dict.fromkeys(range(12), 1))
     named = {level: LSAC.of(SAM_AUDIO_SMALL, level=level).edit() for level in ("balanced", "aggressive")}
     repeats = 15 if seconds == 10 else 7
-    timed.judge(benchmark, bench, named.get(schedule, every), device="cuda", repeats=repeats, as_one_graph=as_one_graph)
+    timed.judge(
+        benchmark, bench, named.get(schedule, every), device="cuda", repeats=repeats, as_one_graph=way == "graph"
+    )
 
 
 @pytest.mark.gpu
