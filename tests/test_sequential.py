@@ -9,10 +9,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sam_lsac.claims import KINDS, Ledger, Row, judge, judge_case
+from sam_lsac.claims import KINDS, Ledger, Row, judge, judge_case, reach
 from sam_lsac.claims.claim import Claim
+from sam_lsac.claims.judge import stops_at
 from sam_lsac.claims.looks import looks_of
+from sam_lsac.claims.reach import in_reach
 from sam_lsac.errors import ClaimError
+from sam_lsac.report.looks import looks_text
 from sam_lsac.statistics import nominal_levels
 from tests.claim_worlds import (
     CASES,
@@ -118,7 +121,7 @@ def test_each_look_has_its_nominal_levels_of_support_and_of_refutation():
     claim, context = smaller(tiers=["clean", "noisy"]), make_context()
     assert claim.n_contradictions == 2  # one on each tier, though one tier is judged here
     supports, refutes = (nominal_levels(claim.level / shared, SHARES) for shared in (1, 2))
-    for number, (mean, sd) in {1: (2.0, 0.5), 4: (0.0, 1.0)}.items():
+    for number, (mean, sd) in {1: (2.0, 0.5), 4: (0.3, 1.0)}.items():
         verdict = judge_case(claim, "clean", make_ledger(leads(*figures(mean, sd))), context, planned=PLANNED)
         look = verdict.looks["clean"]
         assert (look.number, look.of, look.planned) == (number, 4, N)
@@ -188,16 +191,80 @@ def test_a_first_impression_that_is_wrong_does_not_stop_what_it_does_not_decide(
     assert verdict.n > 12
 
 
-def test_what_decides_nothing_takes_all_mixtures():
+def test_what_is_undecided_with_a_verdict_in_reach_takes_all_mixtures():
     claim, context = smaller(), make_context()
-    verdict = judge(claim, make_ledger(leads(*figures(0.0, 1.0))), context, planned=PLANNED)
+    verdict = judge(claim, make_ledger(leads(*figures(0.3, 1.0))), context, planned=PLANNED)
     look = verdict.looks["clean"]
     assert (verdict.status, verdict.n, look.number, look.mixtures) == ("inconclusive", N, 4, N)
+    assert not look.gave_up
+    assert "given up" not in looks_text(verdict)
+
+
+@pytest.mark.parametrize(("n", "at"), [(24, 12), (36, 18), (48, 24), (60, 30)])
+def test_without_a_verdict_in_reach_a_case_gives_up_at_half_of_its_mixtures(n, at):
+    claim, context = smaller(), make_context()
+    whole = make_ledger(leads(*figures(0.0, 1.0, n)))
+    verdict = judge(claim, whole, context, planned={"clean": n})
+    look = verdict.looks["clean"]
+    assert (verdict.status, verdict.n, look.mixtures, look.gave_up) == ("inconclusive", at, at, True)
+    assert looks_text(verdict).endswith("given up")
+    assert verdict == judge(claim, first(whole, at), context, planned={"clean": n})
+    stops = [stops_at(one, claim, whole, context) for one in looks_of(claim, {"clean": n})]
+    assert stops.index(True) == look.number - 1
+
+
+def test_reach_is_asked_at_the_undivided_level():
+    """At 12 of 24 mixtures 0.17 at 0.05, but 0.01 at the level of that look; at 20 of them 0.05."""
+    claim, context = smaller(), make_context()
+    verdict = judge(claim, make_ledger(leads(*figures(0.2, 1.0))), context, planned=PLANNED)
+    assert (verdict.n, verdict.looks["clean"].gave_up) == (20, True)
+
+
+def test_a_case_does_not_give_up_where_too_many_figures_are_missing():
+    claim, context = smaller(), make_context()
+    rows = rows_of(leads(*figures(0.0, 1.0)))
+    lost = {("a", f"clean-{place:03d}") for place in (0, 3)}
+    rows = [replace(row, value=math.nan, reason="?") if (row.arm, row.mixture) in lost else row for row in rows]
+    verdict = judge(claim, Ledger(tuple(rows)), context, planned=PLANNED)
+    assert verdict.looks["clean"].mixtures == 20  # of which two are a tenth
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_verdict_that_is_given_was_in_reach(name):
+    """So each contrast that supports or refutes a kind is among those whose reach is asked."""
+    case, kind = CASES[name], KINDS[name.split(",")[0]]
+    context = make_context(**case.context)
+    claim = make_claim(kind=kind.name, **case.claim).judged_on(context)
+    if not kind.early or not claim.columns:
+        pytest.skip("has no looks")
+    with quickly():
+        for world, status in ((case.true, "supported"), (case.false, "refuted")):
+            ledger = drawn(world, seed=5, n=case.n)
+            evidence = [one for one in kind.find(claim, ledger, context) if kind.decides(claim, one.finding)]
+            assert kind.status(claim, [one.finding for one in evidence]) == status
+            assert in_reach(claim, evidence, share=0.99) == {status}
+
+
+def test_giving_up_takes_few_verdicts_away_and_turns_none(monkeypatch):
+    claim, context = smaller(), make_context()
+    world = losing(a=(0.5, 2.0), r=(2.5, 2.0))  # shown in four of five ledgers
+    runs = 120
+
+    def said() -> list[str]:
+        return [judge(claim, drawn(world, seed=seed), context, planned=PLANNED).status for seed in range(runs)]
+
+    with quickly():
+        given_up = said()
+        monkeypatch.setattr(reach, "LEAST_POWER", 0.0)
+        never = said()
+    assert 0.5 * runs < never.count("supported") < runs
+    assert all(one in (other, "inconclusive") for one, other in zip(given_up, never, strict=True))
+    assert never.count("supported") - given_up.count("supported") <= 0.03 * runs
 
 
 def test_tiers_stop_by_themselves_and_the_claim_joins_them():
     claim, context = smaller(tiers=list(TIERS)), make_context()
-    values = {"clean": figures(2.0, 0.5), "noisy": figures(0.0, 1.0), "env": figures(-2.0, 0.5)}
+    values = {"clean": figures(2.0, 0.5), "noisy": figures(0.3, 1.0), "env": figures(-2.0, 0.5)}
     rows = [row for tier, one in values.items() for row in rows_of(leads(*one), tier=tier)]
     ledger, planned = Ledger(tuple(rows)), dict.fromkeys(TIERS, N)
     verdict = judge(claim, ledger, context, planned=planned)

@@ -92,14 +92,21 @@ class Contrast:
             p_adjusted=self.claim.adjusted(p, refuting=refuting),
             groups=self.groups(values),
         )
-        return Evidence(finding=finding, requires=(self.requirement(),), possible=self.of_interest)
+        return Evidence(
+            finding=finding,
+            requires=(self.requirement(),),
+            contradicts=(self.requirement(side=-self.wanted),) if self.refutes else (),
+            possible=self.of_interest,
+        )
 
     def harmless(self, *, note: str = "") -> Evidence:
         """Return the figures as evidence that can only refute: by what is not `wanted`, where that is shown."""
         p = contrast_test(-self.claimed).p_greater
         adjusted = self.claim.adjusted(p, refuting=True)
         finding = replace(self.shown(note=note), p=p, p_adjusted=adjusted, groups=self.groups(-self.claimed))
-        return Evidence(finding=replace(finding, status="refuted") if self.contradicted else finding)
+        if self.contradicted:
+            finding = replace(finding, status="refuted")
+        return Evidence(finding=finding, contradicts=(self.requirement(side=-self.wanted),))
 
     def shown(self, *, note: str = "") -> Finding:
         """Return the figures' mean with its intervals, deciding nothing."""
@@ -127,7 +134,7 @@ class Contrast:
         )
 
     def requirement(self, bound: float = 0.0, *, side: int | None = None) -> Requirement:
-        """Return what support needs to be shown: d above `bound` on the claimed `side`."""
+        """Return what a verdict needs to be shown: d above `bound` on a `side`, the claimed one where None."""
         values = (self.wanted if side is None else side) * self.figures
         return Requirement(tier=self.tier, values=values, mixtures=self.pairs.mixtures, bound=bound)
 

@@ -8,7 +8,7 @@ from sam_lsac.claims.kind import Evidence, Kind, UndecidedError, combine
 from sam_lsac.claims.kinds import KINDS
 from sam_lsac.claims.ledger import Ledger
 from sam_lsac.claims.looks import Look, looks_of, mixtures_of
-from sam_lsac.claims.reach import covered, mixtures_needed
+from sam_lsac.claims.reach import HALF, covered, in_reach, mixtures_needed
 from sam_lsac.claims.verdict import Context, Finding, LookTaken, Status, Verdict
 from sam_lsac.errors import ClaimError
 from sam_lsac.records import unknown
@@ -23,7 +23,7 @@ Find = Callable[[Claim, Ledger, Context], Iterable[Evidence]]
 class _Part:
     """What was said of one tier (None: of none in particular), of the claim as it was judged, at a look if at one.
 
-    `reason` is why nothing was found.
+    `reason` is why nothing was found; `gave_up`, whether it stopped because nothing was in reach.
     """
 
     claim: Claim
@@ -32,6 +32,7 @@ class _Part:
     look: Look | None = None
     evidence: tuple[Evidence, ...] = ()
     reason: str = ""
+    gave_up: bool = False
 
     @property
     def findings(self) -> tuple[Finding, ...]:
@@ -139,7 +140,8 @@ def stops_at(look: Look, claim: Claim, ledger: Ledger, context: Context) -> bool
     claim = claim.judged_on(context)
     alone = [replace(claim, tiers=(tier,)) for tier in claim.tiers] or [claim]
     whole = claim if kind.across is not None and claim.cases == (None,) else None
-    return _decided(_at(look, alone, kind, ledger=ledger, context=context, whole=whole), kind)
+    parts = _at(look, alone, kind, ledger=ledger, context=context, whole=whole)
+    return _decided(parts, kind) or _gives_up(parts, kind)
 
 
 def headline(claim: Claim, verdict: Verdict) -> tuple[str, ...]:
@@ -209,6 +211,8 @@ def _stopped(
         parts = _at(look, alone, kind, ledger=ledger, context=context, whole=whole)
         if _decided(parts, kind):
             break
+        if _gives_up(parts, kind):
+            return [replace(part, gave_up=True) for part in parts]
     return parts
 
 
@@ -252,6 +256,18 @@ def _decided(parts: Iterable[_Part], kind: Kind) -> bool:
     return combine(part.status for part in parts) in kind.early
 
 
+def _gives_up(parts: Sequence[_Part], kind: Kind) -> bool:
+    """Return whether a case, undecided at a look that is not the last, has no verdict in reach."""
+    look = parts[0].look
+    if look is None or look.is_last or look.sixths < HALF or any(part.tier is None or part.reason for part in parts):
+        return False
+    return not in_reach(
+        parts[0].claim,
+        [one for part in parts for one in part.evidence if kind.decides(part.claim, one.finding)],
+        share=look.shares[-1],
+    )
+
+
 def _scope(parts: Iterable[_Part], status: Status) -> str:
     found = [(part.claim, finding) for part in parts for finding in part.findings]
     return covered(found, status) if status in ("supported", "refuted") else ""
@@ -267,6 +283,7 @@ def _looks_taken(claim: Claim, parts: Iterable[_Part]) -> dict[str, LookTaken]:
             planned=min(part.look.planned.values()),
             level=part.claim.level,
             refutation_level=part.claim.refutation_level,
+            gave_up=part.gave_up,
         )
         for part in parts
         if part.look is not None and part.look.of > 1

@@ -28,7 +28,7 @@ class UndecidedError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Requirement:
-    """A contrast that support needs to be shown: the d of `values` above `bound`.
+    """A contrast that a verdict needs to be shown: the d of `values` above `bound`.
 
     Parameters
     ----------
@@ -58,12 +58,15 @@ class Evidence:
         The figure; with a status, it judges the claim.
     requires
         Contrasts over the tier's mixtures that support needs: how many mixtures would show them is asked of these.
+    contradicts
+        Contrasts of which any one may refute the claim where it is shown.
     possible
         Whether the observed figure is of interest and on the claimed side, so that more mixtures could show it.
     """
 
     finding: Finding
     requires: tuple[Requirement, ...] = ()
+    contradicts: tuple[Requirement, ...] = ()
     possible: bool = True
 
 

@@ -1,6 +1,7 @@
-"""How far a verdict reaches: what a supported claim covers, and how many mixtures an undecided one would take."""
+"""How far a verdict reaches: what a supported claim covers, and whether more mixtures would decide an undecided one."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -8,11 +9,16 @@ from sam_lsac.claims.claim import Claim
 from sam_lsac.claims.contrast import FEWEST
 from sam_lsac.claims.kind import Evidence, Requirement
 from sam_lsac.claims.verdict import Finding, Groups, Status
-from sam_lsac.statistics import Conditions, joint_pairs_needed
+from sam_lsac.statistics import Conditions, conditional_power, joint_pairs_needed
+from sam_lsac.statistics.effect import above_bound
 
-__all__ = ["UNRESTRICTED", "covered", "mixtures_needed"]
+__all__ = ["HALF", "LEAST_POWER", "UNRESTRICTED", "covered", "in_reach", "mixtures_needed"]
 
 UNRESTRICTED = "new voices and sounds too (unrestricted)"
+HALF = 3
+"""Sixths of the mixtures, from which on a case may give up."""
+LEAST_POWER = 0.1
+"""Conditional power below which a verdict is out of reach."""
 ENOUGH_GROUPS = 8  # of targets and of residuals, below which a test over groups says too little
 
 
@@ -58,6 +64,33 @@ def mixtures_needed(claim: Claim, evidence: Sequence[Evidence]) -> tuple[int | N
     if needed is None:
         return None, "It cannot be shown with such mixtures."
     return needed, f"About {needed} mixtures a tier would show it with a power of {claim.settings.power:.0%}."
+
+
+def in_reach(claim: Claim, evidence: Sequence[Evidence], *, share: float) -> frozenset[Status]:
+    """Return which verdicts all mixtures are likely enough to give, if the others go on like the first ones.
+
+    By the conditional power of each contrast at its undivided level (docs/verdicts.md, sequential judging). It errs on
+    the side of going on: rare failures and smallest effects may still withhold what is said to be in reach.
+
+    Parameters
+    ----------
+    claim
+        As it is judged, at a look.
+    evidence
+        Of that look, as far as it decides.
+    share
+        Of the mixtures, that are in.
+    """
+    whole = replace(claim, shares=())
+    supports = [_likely(need, level=whole.level, share=share) for one in evidence for need in one.requires]
+    refutes = [_likely(need, level=whole.refutation_level, share=share) for one in evidence for need in one.contradicts]
+    verdicts: dict[Status, bool] = {"supported": all(supports), "refuted": any(refutes)}
+    return frozenset(status for status, likely in verdicts.items() if likely)
+
+
+def _likely(need: Requirement, *, level: float, share: float) -> bool:
+    values = above_bound(need.values, need.bound) if need.bound else need.values
+    return not np.isfinite(values).all() or conditional_power(values, level=level, share=share) >= LEAST_POWER
 
 
 def _common(required: Sequence[Requirement]) -> list[str]:

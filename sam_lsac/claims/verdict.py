@@ -182,6 +182,8 @@ class LookTaken:
         Of each of its tiers, the fewest: those of the look, and those of the last one.
     level, refutation_level
         Of this look's tests, of all that it could have spent.
+    gave_up
+        Whether it stopped because no verdict was in reach.
     """
 
     __pydantic_config__: ClassVar[Any] = STRICT
@@ -192,6 +194,7 @@ class LookTaken:
     planned: int
     level: float
     refutation_level: float
+    gave_up: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

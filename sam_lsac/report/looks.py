@@ -53,8 +53,8 @@ def sequential_text(run: Sequential) -> str:
     tiers = ", ".join(f"{n} {tier}" for tier, n in run.planned.items())
     return (
         f"Judged sequentially: looks after {', '.join(first)} and {last} sixths of the mixtures ({tiers}), from "
-        f"{run.fewest} on; levels spent by {run.spending}; a case stops at the first look that decides it, and no "
-        "estimate or interval allows for that."
+        f"{run.fewest} on; levels spent by {run.spending}; a case stops at the first look that decides it, or gives "
+        "up from half of the mixtures on where no verdict is in reach, and no estimate or interval allows for that."
     )
 
 
@@ -63,5 +63,6 @@ def looks_text(verdict: Verdict) -> str:
     return "; ".join(
         f"{f'{tier} ' if tier else ''}look {look.number} of {look.of}, {look.mixtures} of {look.planned} mixtures, "
         f"level {look.level:.2g} ({look.refutation_level:.2g} a contradiction)"
+        f"{', given up' if look.gave_up else ''}"
         for tier, look in verdict.looks.items()
     )

@@ -12,6 +12,7 @@ nested         test over groups of mixtures (voices), variance of mixture, seed 
 joint          how many mixtures show all conditions of a claim at once
 families       Bonferroni over a stated family
 spending       levels of repeated looks at growing data
+futility       is a test likely to be passed with all mixtures
 resampling     bootstrap intervals of a mean and a ratio
 groups         do two groups of different mixtures differ (Welch)
 =============  =========================================================================================
@@ -20,6 +21,7 @@ groups         do two groups of different mixtures differ (Welch)
 from sam_lsac.statistics.contrast import Contrast, Share, contrast_test, share_beyond, sign_test
 from sam_lsac.statistics.effect import Effect, effect_size
 from sam_lsac.statistics.families import bonferroni
+from sam_lsac.statistics.futility import conditional_power
 from sam_lsac.statistics.groups import welch
 from sam_lsac.statistics.joint import Conditions, joint_pairs_needed
 from sam_lsac.statistics.nested import GroupTest, VarianceComponents, group_test, variance_components
@@ -35,6 +37,7 @@ __all__ = [
     "Share",
     "VarianceComponents",
     "bonferroni",
+    "conditional_power",
     "contrast_test",
     "effect_size",
     "group_test",

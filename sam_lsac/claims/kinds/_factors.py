@@ -40,5 +40,7 @@ def unmoved(contrast: Contrast) -> Evidence:
     nearer = min(sides, key=lambda values: float(values.mean()))
     test = replace(contrast, figures=nearer, wanted=1, floor=0.0).evidence(status=status).finding
     requires = tuple(replace(judged.requires[0], values=values) for values in sides)
+    contradicts = tuple(replace(judged.requires[0], values=-values) for values in sides)
     finding = replace(judged.finding, status=status, p=test.p, p_adjusted=test.p_adjusted, groups=test.groups)
-    return Evidence(finding=finding, requires=requires, possible=abs(contrast.mean) < margin)
+    possible = abs(contrast.mean) < margin
+    return Evidence(finding=finding, requires=requires, contradicts=contradicts, possible=possible)

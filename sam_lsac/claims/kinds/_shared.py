@@ -52,6 +52,7 @@ def labelled(contrast: Contrast, *, low: float, high: float, note: str = "") -> 
     said = f"d between {number(effect.low)} and {number(effect.high)} at the claim's level"
     needed = [(bound, side) for bound, side in ((low, 1), (-high, -1)) if np.isfinite(bound)]
     requires = tuple(contrast.requirement(bound, side=side) for bound, side in needed)
+    contradicts = tuple(contrast.requirement(-bound, side=-side) for bound, side in needed)
     nearer = min((above_bound(side * values, bound) for bound, side in needed), key=np.mean)
     finding = replace(
         contrast.shown(note=f"{note}{said}"),
@@ -60,7 +61,7 @@ def labelled(contrast: Contrast, *, low: float, high: float, note: str = "") -> 
         p_adjusted=claim.adjusted(p, refuting=refuted),
         groups=contrast.groups(-nearer if refuted else nearer),  # the gate asks for what the status says
     )
-    return Evidence(finding=finding, requires=requires, possible=low < effect.d < high)
+    return Evidence(finding=finding, requires=requires, contradicts=contradicts, possible=low < effect.d < high)
 
 
 def harm(claim: Claim, ledger: Ledger, *, tier: str, metric: str, arm: str, rival: str) -> Evidence:

@@ -32,6 +32,7 @@ def _find(claim: Claim, ledger: Ledger, context: Context) -> list[Evidence]:
             judged = share.evidence()
             if replace(own, wanted=-1).contradicted and share.contradicted:
                 judged = share.evidence(status="refuted", note="and it loses")
+            judged = replace(judged, contradicts=(share.requirement(side=-share.wanted),))  # one of the two
             found += [judged, Evidence(finding=own.shown()), harm(claim, ledger, rival=rival, **where)]
     return found
 

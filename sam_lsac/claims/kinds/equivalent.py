@@ -41,7 +41,8 @@ def _judged(own: Contrast) -> Evidence:
         groups=test.groups,
     )
     requires = tuple(replace(own.requirement(), values=values) for values in sides)
-    return Evidence(finding=finding, requires=requires, possible=abs(own.mean) < margin)
+    contradicts = tuple(replace(own.requirement(), values=-values) for values in sides)
+    return Evidence(finding=finding, requires=requires, contradicts=contradicts, possible=abs(own.mean) < margin)
 
 
 def _headline(_claim: Claim, findings: Findings) -> Lines:
