@@ -257,15 +257,12 @@ def _decided(parts: Iterable[_Part], kind: Kind) -> bool:
 
 
 def _gives_up(parts: Sequence[_Part], kind: Kind) -> bool:
-    """Return whether a case, undecided at a look that is not the last, has no verdict in reach."""
-    look = parts[0].look
-    if look is None or look.is_last or look.sixths < HALF or any(part.tier is None or part.reason for part in parts):
+    """Return whether a case of one tier, undecided at a look that is not the last, has no verdict in reach."""
+    part, *others = parts
+    if part.look is None or part.look.is_last or part.look.sixths < HALF or others:
         return False
-    return not in_reach(
-        parts[0].claim,
-        [one for part in parts for one in part.evidence if kind.decides(part.claim, one.finding)],
-        share=look.shares[-1],
-    )
+    deciding = [one for one in part.evidence if kind.decides(part.claim, one.finding)]
+    return not in_reach(part.claim, deciding, share=part.look.shares[-1])
 
 
 def _scope(parts: Iterable[_Part], status: Status) -> str:

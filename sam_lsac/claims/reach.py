@@ -70,7 +70,8 @@ def in_reach(claim: Claim, evidence: Sequence[Evidence], *, share: float) -> fro
     """Return which verdicts all mixtures are likely enough to give, if the others go on like the first ones.
 
     By the conditional power of each contrast at its undivided level (docs/verdicts.md, sequential judging). It errs on
-    the side of going on: rare failures and smallest effects may still withhold what is said to be in reach.
+    the side of going on: rare failures and smallest effects may still withhold what is said to be in reach, and where
+    there is no evidence support still is.
 
     Parameters
     ----------
