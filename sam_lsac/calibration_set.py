@@ -73,14 +73,15 @@ class Examples:
         parts = torch.split(x, [len(batch.seeds) for batch in self.batches])
         return torch.cat([one(time, part) for one, part in zip(self._velocities, parts, strict=True)])
 
+    def waves(self, latents: Tensor) -> Tensor:
+        """The targets that latents decode to, cut to the mixtures' length, [B, N]."""
+        n_samples = self.batches[0].mixtures[0].target.size
+        return decode(self.model, latents, seeds=self.seeds)[0][:, :n_samples]
+
     def fidelity_db(self, latents: Tensor, reference: Tensor) -> list[float]:
         """Fidelity of each decoded target to the reference's; infinite where it is unbounded."""
         from sam_lsac.metrics import UNBOUNDED_SI_SNR, fidelity
 
-        n_samples = self.batches[0].mixtures[0].target.size
-        ours, theirs = (
-            decode(self.model, one, seeds=self.seeds)[0][:, :n_samples].double().cpu().numpy()
-            for one in (latents, reference)
-        )
+        ours, theirs = (self.waves(one).double().cpu().numpy() for one in (latents, reference))
         scores = [fidelity(one, other) for one, other in zip(ours, theirs, strict=True)]
         return [math.inf if score.reason == UNBOUNDED_SI_SNR else score.value for score in scores]

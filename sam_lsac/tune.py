@@ -3,7 +3,9 @@
 ``tune`` fits; ``sam_lsac.schedule`` writes, reads, and refuses what was fitted to another checkpoint. The weights are a
 solver like any other (``sam_lsac.solver.Fitted``); on Meta's class, ``sam_lsac.caching.WrappedSolve`` makes torchdiffeq
 do the same solve. Beside the solver that the budget allows, one with more evaluations is fitted that leaves branches of
-its layers out (``sam_lsac.branch_search``); whichever is nearer to the reference is the schedule.
+its layers out (``sam_lsac.branch_search``); whichever is nearer to the reference is the schedule. Weights are fitted
+step by step; those of the solver whose evaluations are whole are then moved together, towards the waves that the
+reference ends in (``sam_lsac.solver.refining``).
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from sam_lsac.schedule import Expected, Found, Provenance, Rival
 from sam_lsac.solver import Euler
 from sam_lsac.solver.base import GridSolver, Velocity
 from sam_lsac.solver.fitting import Fit, Fitter
+from sam_lsac.solver.refining import refine
 
 __all__ = ["Search", "tune"]
 
@@ -69,7 +72,8 @@ def tune(
     batch_size
         Mixtures at once.
     progress
-        Called with each of the fits, and with None after each evaluation whose branches were tried.
+        Called with each of the fits, and with None after each evaluation whose branches were tried or that moved
+        weights.
 
     Raises
     ------
@@ -126,7 +130,17 @@ class Search:
 
     def plain(self, n_evaluations: int, *, most_fits: int) -> Found:
         """The best solver of so many evaluations, each of them whole."""
-        return self._found(self._fitter.search(n_evaluations, most_fits=most_fits, progress=self._progress))
+        examples, fitter = self._examples, self._fitter
+        fit = fitter.search(n_evaluations, most_fits=most_fits, progress=self._progress)
+        refined = refine(
+            fit.solver,
+            examples.velocity,
+            examples.noise,
+            fitter.final,
+            output=examples.waves,
+            progress=lambda: self._progress(None),
+        )
+        return self._found(fitter.measured(refined.solver, refined.state))
 
     def cached(self, n_evaluations: int, *, saved: float, most_fits: int) -> Found | None:
         """The same with branches left out until a part of the reference's FLOPs is saved; None if that is too much."""

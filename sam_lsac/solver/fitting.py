@@ -9,6 +9,8 @@
    by step to what the solver itself evaluates on the way: at each node, least squares of its own velocities so far
    towards the reference's state at the next one. The best choices of 2 are compared so, and improved by moving nodes.
 
+Then `sam_lsac.solver.refining` moves all weights of the best together.
+
 Shapes: B examples; what follows it is the state's own. N places at which the reference evaluates.
 """
 
@@ -128,8 +130,12 @@ class Fitter:
             path = self._step(path, nodes[:index], end)
         x, _, rows = path
         self.n_fits += 1
-        solver = Fitted(reference=self.reference, nodes=nodes, weights=rows)
-        return Fit(solver=solver, errors=self._errors(x), state=x)
+        return self.measured(Fitted(reference=self.reference, nodes=nodes, weights=rows), x)
+
+    def measured(self, solver: Fitted, state: Tensor) -> Fit:
+        """Return what a solver leaves that ended at a state [B, ...]."""
+        errors = (_flat(state - self.final) * self._scale[:, None]).square().sum(dim=1)
+        return Fit(solver=solver, errors=errors, state=state)
 
     def search(
         self, n_evaluations: int, *, most_fits: int = 24, progress: Callable[[Fit], object] | None = None
@@ -259,9 +265,6 @@ class Fitter:
         target = (_flat(self._targets[end - 1] - x) * scale).flatten()
         weights = torch.linalg.pinv(basis @ basis.T, hermitian=True, rtol=_RANK) @ (basis @ target)
         return tuple(weights.tolist())
-
-    def _errors(self, x: Tensor) -> Tensor:
-        return (_flat(x - self.final) * self._scale[:, None]).square().sum(dim=1)
 
     def _inner_products(self, slopes: list[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """Of the reference's velocities with each other, with the ways to its states, and of those with themselves."""
