@@ -31,6 +31,8 @@ from sam_lsac.runs.compute import Batch
 from sam_lsac.schedule import Rival, find_schedule, load_schedule, own_names
 from sam_lsac.separate import decode, separate, solve_batch
 from sam_lsac.solver import Euler, Fitted, Midpoint
+from sam_lsac.solver.fitting import Fitter
+from sam_lsac.solver.refining import refine
 from sam_lsac.suite import gather, planning
 from sam_lsac.tune import Search, tune
 from tests import tiny_runs
@@ -85,6 +87,19 @@ def test_it_is_nearer_to_the_reference_than_plain_solvers_of_the_cost(model, fou
     plain, _ = solved(model, tiny_runs.mixtures(), found.provenance.seeds, Euler(4))
     errors = (plain - full).square().sum(dim=(1, 2)) / full.square().sum(dim=(1, 2))
     assert found.expected.error < 0.1 * float(errors.mean())
+
+
+def test_the_best_fit_is_moved_towards_the_waves_of_the_reference(model, found):
+    examples = Examples(model, tiny_runs.mixtures(), seeds=(3, 4, 5), batch_size=8)
+    with torch.inference_mode():
+        fitter = Fitter(REFERENCE, examples.velocity, examples.noise)
+        fit = fitter.search(4, most_fits=6)
+        towards = examples.velocity, examples.noise, fitter.final
+        moved = refine(fit.solver, *towards, output=examples.waves)
+        assert found.solver == moved.solver
+        assert moved.gain_db > 0.5
+        assert found.solver != refine(fit.solver, *towards).solver
+        assert found.expected.error == pytest.approx(fitter.measured(moved.solver, moved.state).error)
 
 
 def test_provenance_says_what_it_was_fitted_on(model, found):
