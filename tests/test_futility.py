@@ -10,6 +10,7 @@ from scipy import stats
 
 from sam_lsac.errors import InputError
 from sam_lsac.statistics import conditional_power
+from tests.calibration.sizes import WORLDS, giving_up
 
 
 def alternating(mean: float, n: int) -> np.ndarray:
@@ -46,3 +47,12 @@ def test_figures_that_are_all_equal_stay_so():
 def test_what_is_no_sample_level_or_share_is_refused(values, level, share):
     with pytest.raises(InputError):
         conditional_power(values, level=level, share=share)
+
+
+@pytest.mark.parametrize(("d", "least", "fewer"), [(0.0, 0.02, 6.0), (0.51, 0.6, 3.0)])
+def test_giving_up_takes_little_power_and_spares_mixtures(d, least, fewer):
+    """Two one-sided tests at 0.05 of 24 normal figures, at their looks."""
+    found = giving_up(WORLDS["normal"], 24, d=d, level=0.05, side=1, samples=10_000)
+    assert found.never - 0.03 <= found.ever <= found.never
+    assert found.ever > least
+    assert found.mixtures < 24 - fewer

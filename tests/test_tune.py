@@ -97,7 +97,7 @@ def test_the_best_fit_is_moved_towards_the_waves_of_the_reference(model, found):
         towards = examples.velocity, examples.noise, fitter.final
         moved = refine(fit.solver, *towards, output=examples.waves)
         assert found.solver == moved.solver
-        assert moved.gain_db > 0.5
+        assert moved.gain_db > 0.2
         assert found.solver != refine(fit.solver, *towards).solver
         assert found.expected.error == pytest.approx(fitter.measured(moved.solver, moved.state).error)
 

@@ -1,9 +1,9 @@
 """Measured size of `contrast_test` and coverage of `effect_size`, over many samples at once.
 
-    python -m tests.calibration.sizes (size | coverage | looks) [world ...]
+    python -m tests.calibration.sizes (size | coverage | looks | reach) [world ...]
 
 prints a Markdown table; a figure is how often a test rejects a true hypothesis, or a bound of d misses the truth,
-divided by how often it may.
+divided by how often it may. Of `reach` it is a power: what giving up takes away, and what it spares.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from scipy import special
 
 from sam_lsac.claims.looks import FEWEST, SIXTHS
+from sam_lsac.claims.reach import HALF, LEAST_POWER
 from sam_lsac.statistics import nominal_levels
 from sam_lsac.statistics._skewed import moments, p_greater
 from sam_lsac.statistics.effect import above_bound
@@ -116,6 +117,40 @@ def looks_size(
     return over_looks, once
 
 
+@dataclass(frozen=True, kw_only=True)
+class GivenUp:
+    """Over samples: how often one contrast is shown without giving up and with it, and the mixtures then needed."""
+
+    never: float
+    ever: float
+    mixtures: float
+
+
+def giving_up(world: World, n: int, *, d: float, level: float, side: int, samples: int, seed: int = 0) -> GivenUp:
+    """Judge one contrast, that may be shown or contradicted at one level, look by look with n mixtures in all."""
+    rng = np.random.default_rng(seed)
+    looks = [(sixths, size) for sixths in SIXTHS if (size := -(-n * sixths // 6)) >= FEWEST or size == n]
+    levels = nominal_levels(level, [size / n for _, size in looks])
+    shown, kept, used = 0, 0, 0
+    for m in chunks(n, samples):
+        drawn = world.contrasts(rng, (m, n), d=d, sign=side)
+        said = np.zeros(m, dtype=int)  # 1 shown, -1 contradicted
+        going, at = np.ones(m, dtype=bool), np.full(m, n)  # of those that may give up
+        for (sixths, size), own in zip(looks, levels, strict=True):
+            part = drawn[:, :size]
+            now = (contrast_p(part) < own).astype(int) - (contrast_p(-part) < own)
+            said = np.where(said == 0, now, said)
+            effect = part.mean(axis=1) / part.std(axis=1, ddof=1) * math.sqrt(n)
+            near = (np.abs(effect) + special.ndtri(level)) / math.sqrt(max(1 - size / n, 1e-12))
+            stops = going & ((said != 0) | ((sixths >= HALF) & (size < n) & (special.ndtr(near) < LEAST_POWER)))
+            kept += int((stops & (said == 1)).sum())
+            at[stops] = size
+            going &= ~stops
+        shown += int((said == 1).sum())
+        used += int(at.sum())
+    return GivenUp(never=shown / samples, ever=kept / samples, mixtures=used / samples)
+
+
 def misses(
     world: World, n: int, *, d: float, side: int, samples: int, seed: int = 0, exact: bool = False
 ) -> tuple[list[float], list[float]]:
@@ -183,5 +218,21 @@ def print_looks(names: Sequence[str], samples: int = 400_000) -> None:
                 print(f"| {name} | {n} | {tail} | {cells(over_looks)} | {cells(once)} |", flush=True)
 
 
+def print_reach(names: Sequence[str], samples: int = 100_000) -> None:
+    """Print what giving up takes from the power of one contrast, and the mixtures that it then takes of all."""
+    print(f"{samples} samples; Monte-Carlo errors up to {0.5 / math.sqrt(samples):.4f}")
+    print("| world | n | long tail | level | d | shown, if it never gives up | shown | mixtures |")
+    for name in names:
+        for n in (24, 48):
+            for side, tail in tails(name):
+                for level in LEVELS[:2]:
+                    eighty = (special.ndtri(0.8) - special.ndtri(level)) / math.sqrt(n)  # shown in about 80 %
+                    for d in (0.0, eighty / 2, eighty):
+                        found = giving_up(WORLDS[name], n, d=d, level=level, side=side, samples=samples)
+                        print(f"| {name} | {n} | {tail} | {level} | {d:.2f} | {found.never:.3f} | {found.ever:.3f} | "
+                              f"{found.mixtures:.1f} |", flush=True)  # fmt: skip
+
+
 if __name__ == "__main__":
-    {"size": print_sizes, "coverage": print_coverage, "looks": print_looks}[sys.argv[1]](sys.argv[2:] or list(WORLDS))
+    told = {"size": print_sizes, "coverage": print_coverage, "looks": print_looks, "reach": print_reach}
+    told[sys.argv[1]](sys.argv[2:] or list(WORLDS))
