@@ -245,6 +245,15 @@ def test_a_verdict_that_is_given_was_in_reach(name):
             assert in_reach(claim, evidence, share=0.99) == {status}
 
 
+def test_a_gain_brings_no_refutation_of_a_table_of_effects_into_reach():
+    """Its arms must not lose; that one gains contradicts nothing, whatever its d."""
+    claim, context = make_claim(kind="effect-table", **CASES["effect-table"].claim), make_context()
+    ledger = drawn(losing(a=(-1.0, 0.5), r=(0.3, 0.5), s=(2.0, 1.0)), seed=5, n=60)
+    with quickly():
+        evidence = KINDS["effect-table"].find(claim.judged_on(context), ledger, context)
+        assert in_reach(claim, evidence, share=0.5) == frozenset()
+
+
 def test_giving_up_takes_few_verdicts_away_and_turns_none(monkeypatch):
     claim, context = smaller(), make_context()
     world = losing(a=(0.5, 2.0), r=(2.5, 2.0))  # shown in four of five ledgers

@@ -42,6 +42,7 @@ def _find(claim: Claim, ledger: Ledger, _context: Context) -> list[Evidence]:
 def _negligible(own: Contrast) -> Evidence:
     """Judge |d| < 0.2; a gain beyond that is no loss, so it refutes nothing."""
     found = labelled(own, low=-NEGLIGIBLE_D, high=NEGLIGIBLE_D)
+    found = replace(found, contradicts=(own.requirement(NEGLIGIBLE_D, side=1),))
     if found.finding.status == "refuted" and own.mean < 0.0:
         return replace(found, finding=replace(found.finding, status="inconclusive"), possible=False)
     return found
