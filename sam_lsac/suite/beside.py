@@ -148,5 +148,4 @@ def _n_tokens(model: SAMAudio, mixtures: Sequence[Mixture]) -> int:
     """Median length of the prompts."""
     if model.text_encoder is None:
         raise InputError(f"{model.name} has no text encoder, so no prompt can be given; load a whole checkpoint.")
-    _, mask = model.text_encoder([mixture.prompt for mixture in mixtures])
-    return int(mask.sum(dim=1).median())
+    return int(model.text_encoder.n_tokens([mixture.prompt for mixture in mixtures]).median())
