@@ -214,7 +214,7 @@ def test_a_hub_encoder_counts_by_its_files(saved, tmp_path, hub):
 @pytest.mark.parametrize("change", ["written", "replaced", "removed"])
 def test_a_file_that_changes_while_it_is_loaded_is_refused(saved, monkeypatch, name, change):
     path = saved[0] / name
-    fill_buffers = checkpoint._fill_buffers
+    fill_buffers = checkpoint.fill_buffers
 
     def change_it(*args):  # after the weights are read, before the digest is taken
         fill_buffers(*args)
@@ -224,9 +224,9 @@ def test_a_file_that_changes_while_it_is_loaded_is_refused(saved, monkeypatch, n
         if change == "written":
             path.write_bytes(path.read_bytes() + b" ")
 
-    monkeypatch.setattr(checkpoint, "_fill_buffers", change_it)
+    monkeypatch.setattr(checkpoint, "fill_buffers", change_it)
     if name.startswith("text_encoder"):  # those are read after it
-        monkeypatch.setattr(checkpoint, "_fill_buffers", fill_buffers)
+        monkeypatch.setattr(checkpoint, "fill_buffers", fill_buffers)
         eval_ = T5TextEncoder.eval
         monkeypatch.setattr(T5TextEncoder, "eval", lambda self: change_it(torch.nn.Module(), None) or eval_(self))
     with pytest.raises(CheckpointError, match=f"{path.name} changed while it was loaded; load it again"):
