@@ -233,6 +233,20 @@ def test_a_file_that_changes_while_it_is_loaded_is_refused(saved, monkeypatch, n
         load_model(saved[0])
 
 
+def test_a_model_that_encodes_no_prompts_has_the_digest_of_the_whole(saved):
+    whole, counting = load_model(saved[0]), load_model(saved[0], encodes_prompts=False)
+    assert counting.checkpoint_digest == whole.checkpoint_digest
+    assert {name for name, _ in whole.named_parameters() if not name.startswith("text_encoder.")} == {
+        name for name, _ in counting.named_parameters()
+    }
+    assert counting.text_encoder.n_tokens(["man"]).tolist() == [4]
+    path = saved[0] / "text_encoder" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert load_model(saved[0], encodes_prompts=False).checkpoint_digest != whole.checkpoint_digest
+    with pytest.raises(CheckpointError, match="could not be read as weights"):
+        load_model(saved[0])
+
+
 @pytest.mark.parametrize(
     "content",
     [

@@ -33,8 +33,9 @@ def paper_costs(book: Book, model: SAMAudio, mixtures: Sequence[Mixture], *, arm
         Names of the book's.
     """
     resolved = {name: resolve_arm(book.arms[name], model) for name in arms}
+    sizes = {text: _sizes(book, model, mixtures, text=text) for text in {arm.text for arm in resolved.values()}}
     return {
-        name: arm_cost(name, model, arm.solver, edits=arm.edits, **_sizes(book, model, mixtures, text=arm.text))
+        name: arm_cost(name, model, arm.solver, edits=arm.edits, **sizes[arm.text])
         for name, arm in resolved.items()
         if is_on_paper(arm.edits)
     }
