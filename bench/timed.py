@@ -262,17 +262,17 @@ def settings(config: pytest.Config) -> list[SettingTime]:
     suite = config.stash.get(SUITE, None)
     prepared = suite and suite.prepared  # with the claims that were judged, and their model, which is not loaded twice
     if prepared is None:
-        options = replace(read_options(config.getoption, root=config.rootpath), replay=False)
-        every = load_claims(options.claims)
-        prepared = prepare(options, cases_of(every, [claim.id for claim in every.claims]), book=every)
-    book, costs = prepared.book, prepared.context.costs
+        given = replace(read_options(config.getoption, root=config.rootpath), replay=False)
+        every = load_claims(given.claims)
+        prepared = prepare(given, cases_of(every, [claim.id for claim in every.claims]), book=every)
+    options, book, costs = prepared.options, prepared.book, prepared.context.costs
     arms = shippable(book, prepared.context)
     times = measure_times(
         book,
-        prepared.model,
+        load_model(options.model, device=options.device) if options.replay else prepared.model,
         prepared.mixtures[0],
         arms=arms,
-        store=prepared.options.store,
+        store=options.store,
         repeats=5,
     )
     return [

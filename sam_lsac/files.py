@@ -162,7 +162,7 @@ def separate_file(
         for parts in zip(*streams, strict=True):
             target.write(np.stack([part.target for part in parts], axis=1))
             residual.write(np.stack([part.residual for part in parts], axis=1))
-    tokens = int(model.text_encoder([prompt])[1].sum()) if model.text_encoder is not None else 0
+    tokens = int(model.text_encoder.n_tokens([prompt]).sum()) if model.text_encoder is not None else 0
     seconds = [(window.stop - window.start) / model.sample_rate for window in windows]
 
     def total(of: Sequence[Edit], by: Solver) -> float:

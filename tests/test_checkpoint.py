@@ -214,7 +214,7 @@ def test_a_hub_encoder_counts_by_its_files(saved, tmp_path, hub):
 @pytest.mark.parametrize("change", ["written", "replaced", "removed"])
 def test_a_file_that_changes_while_it_is_loaded_is_refused(saved, monkeypatch, name, change):
     path = saved[0] / name
-    fill_buffers = checkpoint._fill_buffers
+    fill_buffers = checkpoint.fill_buffers
 
     def change_it(*args):  # after the weights are read, before the digest is taken
         fill_buffers(*args)
@@ -224,12 +224,26 @@ def test_a_file_that_changes_while_it_is_loaded_is_refused(saved, monkeypatch, n
         if change == "written":
             path.write_bytes(path.read_bytes() + b" ")
 
-    monkeypatch.setattr(checkpoint, "_fill_buffers", change_it)
+    monkeypatch.setattr(checkpoint, "fill_buffers", change_it)
     if name.startswith("text_encoder"):  # those are read after it
-        monkeypatch.setattr(checkpoint, "_fill_buffers", fill_buffers)
+        monkeypatch.setattr(checkpoint, "fill_buffers", fill_buffers)
         eval_ = T5TextEncoder.eval
         monkeypatch.setattr(T5TextEncoder, "eval", lambda self: change_it(torch.nn.Module(), None) or eval_(self))
     with pytest.raises(CheckpointError, match=f"{path.name} changed while it was loaded; load it again"):
+        load_model(saved[0])
+
+
+def test_a_model_that_encodes_no_prompts_has_the_digest_of_the_whole(saved):
+    whole, counting = load_model(saved[0]), load_model(saved[0], encodes_prompts=False)
+    assert counting.checkpoint_digest == whole.checkpoint_digest
+    assert {name for name, _ in whole.named_parameters() if not name.startswith("text_encoder.")} == {
+        name for name, _ in counting.named_parameters()
+    }
+    assert counting.text_encoder.n_tokens(["man"]).tolist() == [4]
+    path = saved[0] / "text_encoder" / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert load_model(saved[0], encodes_prompts=False).checkpoint_digest != whole.checkpoint_digest
+    with pytest.raises(CheckpointError, match="could not be read as weights"):
         load_model(saved[0])
 
 

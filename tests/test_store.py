@@ -145,6 +145,20 @@ class TestReplay:
         with pytest.raises(PlanError, match="1 of 2 runs"):
             wrapped.require_writable(plan_of(0, 1))
 
+    def test_a_run_is_read_once_and_all_come_in_one_order(self, store, monkeypatch):
+        store.put([result(place) for place in range(3)])
+        keys = sorted(store.keys())
+        expected = list(store.get(keys))
+        asked = []
+        read = store.get
+        monkeypatch.setattr(store, "get", lambda some: asked.extend(some) or read(some))
+        wrapped = ReadOnlyStore(store)
+        first = wrapped.get([keys[1]])
+        for order in (keys, keys[::-1]):
+            assert list(wrapped.get(order)) == expected
+        assert wrapped.get({keys[1], "no such run"})[keys[1]] is first[keys[1]]
+        assert sorted(one for one in asked if one != "no such run") == keys
+
     def test_a_store_that_is_not_there_is_not_made(self, path):
         with pytest.raises(StoreError, match="compute it first"):
             open_store(path, replay=True)

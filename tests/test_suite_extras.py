@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -10,8 +11,8 @@ import pytest
 
 from sam_lsac.claims import load_claims
 from sam_lsac.errors import InputError
-from sam_lsac.metrics import column
-from sam_lsac.runs import decoder_noise, execute, open_store, plan, resolve_arm
+from sam_lsac.metrics import Score, column, measure
+from sam_lsac.runs import decoder_noise, execute, noise_floor, open_store, plan, resolve_arm
 from sam_lsac.suite.cases import cases_of
 from sam_lsac.suite.extras import Shown, first_of_each_tier, freezing_arms
 from sam_lsac.suite.gather import compute, prepare
@@ -124,6 +125,31 @@ def test_watermark_messages_move_the_scores() -> None:
     assert (moved["si_snr"] > 0).all()
     swapped = decoder_noise(model, latents, mixtures, metrics=("si_snr",), seeds=(1, 0))
     np.testing.assert_array_equal(swapped["si_snr"], moved["si_snr"])
+
+
+@pytest.mark.parametrize("codec", ["without watermark", "with one"])
+def test_known_scores_stand_for_measuring_only_where_both_decodes_are_equal(codec, monkeypatch) -> None:
+    model = tiny_runs.model() if codec == "without watermark" else tiny_models.model()
+    length = 16 * model.audio_codec.hop_length
+    mixtures = [tiny_runs.mixture(k, n_samples=length, sample_rate=model.sample_rate) for k in range(2)]
+    rng = np.random.default_rng(0)
+    channels = tiny_runs.CHANNELS if codec == "without watermark" else tiny_models.CHANNELS
+    latents = [rng.standard_normal((16, 2 * channels)) for _ in mixtures]
+    known = [{"si_snr": Score(3.0), "sar": Score(7.0)}] * 2
+    metrics = ("si_snr", "sar")
+    measured = decoder_noise(model, latents, mixtures, metrics=metrics)
+    calls: list[object] = []
+    monkeypatch.setattr(noise_floor, "measure", lambda *given, **named: calls.append(given) or measure(*given, **named))
+    found = decoder_noise(model, latents, mixtures, metrics=metrics, scores=known)
+    assert {name: list(values) for name, values in found.items()} == {
+        name: list(values) for name, values in measured.items()
+    }
+    assert len(calls) == (0 if codec == "without watermark" else 4)
+    known[1] = {**known[1], "sar": Score(math.nan, "unbounded")}
+    some = decoder_noise(model, latents, mixtures, metrics=metrics, scores=known)
+    assert len(some["sar"]) == (1 if codec == "without watermark" else 2)
+    with pytest.raises(InputError, match="1 mixtures have known scores, of 2"):
+        decoder_noise(model, latents, mixtures, metrics=metrics, scores=known[:1])
 
 
 @pytest.mark.parametrize(

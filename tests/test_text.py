@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import TEXT_DIM, text_encoder
 from transformers import T5Config, T5EncoderModel, T5ForConditionalGeneration
 
-from sam_lsac.errors import CheckpointError
+from sam_lsac.errors import CheckpointError, InputError
 from sam_lsac.model.config import TextEncoderConfig
 from sam_lsac.model.text import T5TextEncoder, load_text_encoder
 
@@ -337,3 +337,20 @@ def test_an_encoder_that_is_not_there_is_a_clear_error(folder, capsys):
 def test_loading_and_saving_print_nothing(folder, tmp_path, capsys):
     load(folder).save(tmp_path / "copy")
     assert capsys.readouterr() == ("", "")
+
+
+def test_prompts_are_counted_as_they_are_encoded(folder):
+    prompts = ["dog barking", "man", "x" * 600]  # the last is cut
+    for options in ({}, {"max_length": 8}, {"pad_mode": "max_length"}):
+        encoder = load(folder, **options)
+        assert encoder.n_tokens(prompts).tolist() == encoder(prompts)[1].sum(dim=1).tolist()
+
+
+def test_an_encoder_that_only_counts_needs_no_network_and_says_so(folder, tmp_path):
+    config = TextEncoderConfig(name="text_encoder", dim=TEXT_DIM)
+    counting = load_text_encoder(config, folder, local_files_only=True, encodes=False)
+    assert list(counting.parameters()) == []
+    assert counting.n_tokens(["man"]).tolist() == [4]
+    for use in (lambda: counting(["man"]), lambda: counting.save(tmp_path / "text_encoder")):
+        with pytest.raises(InputError, match="without encodes_prompts=False"):
+            use()

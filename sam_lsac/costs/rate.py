@@ -11,6 +11,7 @@ from sam_lsac.costs.counted import network_inputs
 from sam_lsac.costs.flops import count_flops
 from sam_lsac.costs.sizes import Countable, frames, sizes_of
 from sam_lsac.model import SAMAudio
+from sam_lsac.model.blank import blank
 
 __all__ = ["measured_rate"]
 
@@ -41,7 +42,7 @@ def measured_rate(model: Countable, *, seconds: float, text_tokens: int = 4, dev
     config = sizes_of(model)
     n_layers = min(LAYERS, config.transformer.n_layers)
     config = replace(config, transformer=replace(config.transformer, n_layers=n_layers))
-    with torch.device("meta"):
+    with blank():
         network = SAMAudio(config)
     network.audio_codec = None  # type: ignore[assignment]  # it is no part of an evaluation, and large
     network = network.to_empty(device=device).eval().requires_grad_(False)

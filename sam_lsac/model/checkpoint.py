@@ -18,14 +18,14 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 from safetensors.torch import save_file
-from torch import nn
 
 from sam_lsac.bundled import bundled
 from sam_lsac.errors import CheckpointError
+from sam_lsac.model.blank import blank, fill_buffers
 from sam_lsac.model.config import MDCTConfig, SAMAudioConfig
 from sam_lsac.model.devices import check_device, check_dtype
 from sam_lsac.model.digest import Sources
@@ -63,6 +63,7 @@ def load_model(
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
     revision: str | None = None,
+    encodes_prompts: bool = True,
 ) -> SAMAudio:
     """Load a model for inference.
 
@@ -77,6 +78,9 @@ def load_model(
         stores less. The codec and the text encoder run once a solve and stay in float32.
     revision
         Commit, branch or tag of a hub repository; None is its newest.
+    encodes_prompts
+        False leaves the text encoder's network, whose library is slow to import, where it is: prompts can then be
+        counted in tokens, and nothing can be separated. The digest is the same.
 
     Returns
     -------
@@ -96,12 +100,13 @@ def load_model(
     device, dtypes = check_device(device), {"audio_codec": torch.float32, "": check_dtype(dtype)}
     folder, sources = _find(name, revision), Sources()
     config = _read_config(sources.note(_CONFIG, folder / _CONFIG))
-    with torch.device("meta"):
+    with blank():
         model = SAMAudio(config)
     files = [sources.note(path.name, path) for path in find_weights(folder, pickles=[_META_WEIGHTS])]
     model.load_report = load_weights(model, WeightFiles(files), device=device, dtypes=dtypes)
-    _fill_buffers(model, device)
-    model.text_encoder = load_text_encoder(config.text_encoder, folder, sources=sources).to(device)
+    fill_buffers(model, device)
+    text_encoder = load_text_encoder(config.text_encoder, folder, sources=sources, encodes=encodes_prompts)
+    model.text_encoder = text_encoder.to(device)
     model.name = name if name == "embedded" or not Path(name).expanduser().is_dir() else folder.resolve().name
     model.checkpoint_digest, model.folder = sources.digest(), folder
     model.layer_classes = _read_layer_classes(folder, config.transformer.n_layers)
@@ -233,11 +238,3 @@ def _read_layer_classes(folder: Path, n_layers: int) -> dict[str, list[int]] | N
             f"{path}: must name each of the layers 0 to {n_layers - 1} once, but names {reprlib.repr(layers)}: {remedy}"
         )
     return {name: list(named) for name, named in classes.items()}
-
-
-def _fill_buffers(module: nn.Module, device: torch.device) -> None:
-    """Compute the buffers that a checkpoint does not hold and that the meta device left empty."""
-    for part in module.modules():
-        if any(buffer.is_meta for buffer in part.buffers(recurse=False)):
-            with device:
-                cast(Any, part).reset_buffers()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sam_lsac.errors import InputError
+from sam_lsac.model.blank import filled
 from sam_lsac.model.config import DACVAEConfig, MDCTConfig
 from sam_lsac.model.dacvae import DACVAE, pad_to_hop
 
@@ -61,9 +62,12 @@ class MDCTCodec(nn.Module):
         self.config = config
         self.sample_rate = config.sample_rate
         self.hop_length = config.hop_length
-        for name in ("basis", "band", "pooling", "mean", "scale"):
-            self.register_buffer(name, None, persistent=False)
-        self.reset_buffers()
+        n_gains = len(config.gain_widths)
+        shapes = {"basis": (2 * config.hop_length, config.n_bins), "pooling": (config.n_bins, n_gains)}
+        for name, shape in (shapes | dict.fromkeys(("mean", "scale"), (config.n_channels, 1))).items():
+            self.register_buffer(name, torch.empty(shape), persistent=False)
+        self.register_buffer("band", torch.empty(config.n_bins, dtype=torch.int64), persistent=False)
+        filled(self)
 
     def reset_buffers(self) -> None:
         """Compute the constants of the transform anew, on the default device."""

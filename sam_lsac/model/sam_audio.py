@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from sam_lsac.errors import InputError
+from sam_lsac.model.blank import filled
 from sam_lsac.model.codec import Codec, build_codec
 from sam_lsac.model.config import SAMAudioConfig
 from sam_lsac.model.text import T5TextEncoder
@@ -253,13 +254,13 @@ class SinusoidalEmbedding(nn.Module):
         super().__init__()
         self.dim = dim
         self.theta = theta
-        self.reset_buffers()
+        self.register_buffer("inv_freq", torch.empty(dim // 2), persistent=False)
+        filled(self)
 
     def reset_buffers(self) -> None:
         """Compute the frequencies; a load calls it again, on the real device."""
         half = self.dim // 2
-        inv_freq = torch.exp(-math.log(self.theta) * torch.arange(half).float() / half)
-        self.register_buffer("inv_freq", inv_freq, persistent=False)
+        self.inv_freq = torch.exp(-math.log(self.theta) * torch.arange(half).float() / half)
 
     def forward(self, pos: Tensor) -> Tensor:
         """Map times [B] to embeddings [B, dim]."""

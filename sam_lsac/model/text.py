@@ -12,7 +12,7 @@ Meta, ``sam_audio/model/text_encoder.py``.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +23,8 @@ import torch
 from annotated_types import Interval
 from torch import Tensor, nn
 
-from sam_lsac.errors import CheckpointError
+from sam_lsac.errors import CheckpointError, InputError
+from sam_lsac.model.blank import blank
 from sam_lsac.model.config import Count, Epsilon, Share, TextEncoderConfig, Width
 from sam_lsac.model.digest import Sources
 from sam_lsac.model.json_files import read_json
@@ -58,34 +59,61 @@ class T5TextEncoder(nn.Module):
     Parameters
     ----------
     model
-        A ``transformers.T5EncoderModel``.
+        A ``transformers.T5EncoderModel``; None where prompts are only counted in tokens.
     tokenizer
         Its tokenizer.
     config
         Padding and truncation.
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Any, config: TextEncoderConfig) -> None:
+    def __init__(self, model: nn.Module | None, tokenizer: Any, config: TextEncoderConfig) -> None:
         super().__init__()
         self.model = model
         self.tokenizer = tokenizer
         self.config = config
 
     def forward(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        """Encode B prompts: features [B, L, dim] and a mask [B, L], True where a token is kept."""
-        device = next(self.model.parameters()).device
-        encoded = self.tokenizer(
-            texts, truncation=True, max_length=self.config.max_length, padding=self.config.pad_mode, return_tensors="pt"
-        )
+        """Encode B prompts: features [B, L, dim] and a mask [B, L], True where a token is kept.
+
+        Raises
+        ------
+        InputError
+            If the network was not loaded.
+        """
+        network, encoded = self._network(), self._tokens(texts)
+        device = next(network.parameters()).device
         mask = encoded["attention_mask"].to(device)
-        features = self.model(input_ids=encoded["input_ids"].to(device), attention_mask=mask).last_hidden_state
+        features = network(input_ids=encoded["input_ids"].to(device), attention_mask=mask).last_hidden_state
         return features, mask.bool()
 
+    def n_tokens(self, texts: Sequence[str]) -> Tensor:
+        """Count the tokens that are kept of B prompts, [B]; the network is not used."""
+        kept: Tensor = self._tokens(list(texts))["attention_mask"].sum(dim=1)
+        return kept
+
+    def _network(self) -> nn.Module:
+        if self.model is None:
+            raise InputError(
+                "This model was loaded to count prompts and not to encode them; load it without encodes_prompts=False."
+            )
+        return self.model
+
+    def _tokens(self, texts: list[str]) -> Mapping[str, Tensor]:
+        options: dict[str, Any] = {"max_length": self.config.max_length, "padding": self.config.pad_mode}
+        return cast(Mapping[str, Tensor], self.tokenizer(texts, truncation=True, return_tensors="pt", **options))
+
     def save(self, folder: Path) -> None:
-        """Write encoder and tokenizer into a folder; files are replaced whole, so that mapped weights stay valid."""
+        """Write encoder and tokenizer into a folder; files are replaced whole, so that mapped weights stay valid.
+
+        Raises
+        ------
+        InputError
+            If the network was not loaded.
+        """
+        network = cast(Any, self._network())
         folder.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=folder.parent) as new, _without_progress_bars():
-            cast(Any, self.model).save_pretrained(new)
+            network.save_pretrained(new)
             self.tokenizer.save_pretrained(new)
             for path in Path(new).iterdir():
                 shutil.copymode(Path(new) / "config.json", path)  # safetensors lets nobody else read it
@@ -98,6 +126,7 @@ def load_text_encoder(
     *,
     local_files_only: bool = False,
     sources: Sources | None = None,
+    encodes: bool = True,
 ) -> T5TextEncoder:
     """Load the encoder that a checkpoint names, every weight of it from the file.
 
@@ -111,6 +140,8 @@ def load_text_encoder(
         Never use the network.
     sources
         Notes what is read.
+    encodes
+        Whether the network is loaded, and not the tokenizer alone. What is noted is the same.
 
     Raises
     ------
@@ -118,8 +149,6 @@ def load_text_encoder(
         If the encoder cannot be found or read, lies outside the checkpoint folder, has another width than the
         configuration says, or its weights or its tokenizer do not fit.
     """
-    from transformers import T5Config, T5EncoderModel  # slow to import, and only needed with a prompt
-
     place = _folder_of(config.name, folder, local_files_only=local_files_only)
     weights = find_weights(place, pickles=_PICKLES)
     for path in sorted([*weights, *(path for path in place.iterdir() if path.suffix in _TEXT_FILES)]):
@@ -130,17 +159,7 @@ def load_text_encoder(
             f"Text encoder {config.name!r} has width {options.d_model}, config.json says {config.dim}; take both from "
             "one checkpoint."
         )
-    with torch.device("meta"):
-        model = T5EncoderModel(T5Config(**asdict(options)))
-    load_weights(
-        model,
-        WeightFiles(weights),
-        device=torch.device("cpu"),
-        dtypes={"": torch.float32},
-        unused=_DECODER_PARTS,
-        tied=_TIED,
-    )
-    model.tie_weights()  # two names of one tensor are one parameter again, which is saved once
+    model = _load_network(weights, options) if encodes else None
     return T5TextEncoder(model, _load_tokenizer(place, options), config).eval().requires_grad_(False)
 
 
@@ -213,6 +232,23 @@ def _read_options(path: Path) -> _T5Options:
         raise CheckpointError(f'{path} is not of a T5 encoder: it must hold an object whose model_type is "t5".')
     known = {key: value for key, value in content.items() if key in _T5Options.__dataclass_fields__}
     return read(_T5Options, known, where=str(path), error=CheckpointError, remedy=_RESTORE)
+
+
+def _load_network(weights: Sequence[Path], options: _T5Options) -> nn.Module:
+    from transformers import T5Config, T5EncoderModel  # slow to import, and only needed with a prompt
+
+    with blank():
+        model = T5EncoderModel(T5Config(**asdict(options)))
+    load_weights(
+        model,
+        WeightFiles(weights),
+        device=torch.device("cpu"),
+        dtypes={"": torch.float32},
+        unused=_DECODER_PARTS,
+        tied=_TIED,
+    )
+    model.tie_weights()  # two names of one tensor are one parameter again, which is saved once
+    return cast(nn.Module, model)
 
 
 def _load_tokenizer(folder: Path, options: _T5Options) -> Any:

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sam_lsac.errors import CheckpointError, InputError
+from sam_lsac.model.blank import filled
 from sam_lsac.model.config import TransformerConfig
 from sam_lsac.model.kernels import Linear, gated_layers, rms_norm
 
@@ -62,7 +63,7 @@ class DiT(nn.Module):
         self.t_embedder = TimestepEmbedder(config)
         self.t_block_non_linearity = _non_linearity(config.t_block_non_linearity)
         self.t_block = nn.Linear(config.dim, config.dim * 6, bias=config.t_block_bias)
-        self.final_layer_scale_shift_table = nn.Parameter(torch.randn(2, config.dim) / config.dim**0.5)
+        self.final_layer_scale_shift_table = _table(2, config.dim)
 
     def forward(
         self,
@@ -120,7 +121,7 @@ class DiTBlock(nn.Module):
         self.attention_norm = RMSNorm(config.dim, config.norm_eps)
         self.ffn_norm = RMSNorm(config.dim, config.norm_eps)
         self.cross_attention = Attention(config)
-        self.scale_shift_table = nn.Parameter(torch.randn(6, config.dim) / config.dim**0.5)
+        self.scale_shift_table = _table(6, config.dim)
 
     def forward(
         self,
@@ -251,13 +252,13 @@ class TimestepEmbedder(nn.Module):
             config.frequency_embedding_dim, config.dim, non_linearity=config.timestep_non_linearity, bias=config.fc_bias
         )
         self.max_period = max_period
-        self.reset_buffers()
+        self.register_buffer("freqs", torch.empty(self.frequency_embedding_size // 2), persistent=False)
+        filled(self)
 
     def reset_buffers(self) -> None:
         """Compute the frequencies; a load calls it again, on the real device."""
         half = self.frequency_embedding_size // 2
-        freqs = torch.exp(-math.log(self.max_period) * torch.arange(half, dtype=torch.float32) / half)
-        self.register_buffer("freqs", freqs, persistent=False)
+        self.freqs = torch.exp(-math.log(self.max_period) * torch.arange(half, dtype=torch.float32) / half)
 
     def forward(self, t: Tensor) -> Tensor:
         """Map times [B] to embeddings [B, D]."""
@@ -278,14 +279,15 @@ class RotaryEmbedding(nn.Module):
         self.theta = theta
         self.head_dim = head_dim
         self.max_seqlen = max_seqlen
-        self.reset_buffers()
+        for name in ("cos", "sin"):
+            self.register_buffer(name, torch.empty(max_seqlen, head_dim // 2), persistent=False)
+        filled(self)
 
     def reset_buffers(self) -> None:
         """Compute the rotations; a load calls it again, on the real device."""
         freqs = 1.0 / (self.theta ** (torch.arange(0, self.head_dim, 2)[: self.head_dim // 2].float() / self.head_dim))
         angles = torch.outer(torch.arange(self.max_seqlen), freqs).float()  # [max_seqlen, E / 2]
-        self.register_buffer("cos", angles.cos(), persistent=False)
-        self.register_buffer("sin", angles.sin(), persistent=False)
+        self.cos, self.sin = angles.cos(), angles.sin()
 
     def forward(self, x: Tensor, bhle: bool = False) -> Tensor:
         """Rotate [B, T, H, E], or [B, H, T, E] with ``bhle``; computed in float32, returned in the input's dtype."""
@@ -364,3 +366,8 @@ def _non_linearity(kind: str) -> Callable[[Tensor], Tensor]:
     if kind not in _NON_LINEARITIES:
         raise CheckpointError(f"Non-linearity {kind!r} is unknown; it must be one of {', '.join(_NON_LINEARITIES)}.")
     return _NON_LINEARITIES[kind]
+
+
+def _table(rows: int, dim: int) -> nn.Parameter:
+    """Scales and shifts [rows, dim], normal with variance 1 / dim."""
+    return nn.Parameter(torch.empty(rows, dim).normal_().div_(dim**0.5))

@@ -14,6 +14,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 __all__ = ["INKS", "MARKERS", "inks_of", "signs_of", "to_svg"]
@@ -126,8 +127,10 @@ def to_svg(figure: Figure, *, name: str, label: str) -> str:
     name = re.sub(r"[^\w-]", "-", name)
     buffer = io.StringIO()
     nothing: dict[str, Any] = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with mpl.rc_context({**RC, "svg.hashsalt": name}):
-        figure.savefig(buffer, format="svg", transparent=True, metadata=nothing)
+    for patch in (figure.patch, *(axes.patch for axes in figure.axes)):
+        patch.set(facecolor="none", edgecolor="none")  # transparent
+    with mpl.rc_context({**RC, "svg.hashsalt": name}):  # `savefig` would draw all of it twice, once for the layout
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg, flags=re.DOTALL)  # a style here would be the whole page's

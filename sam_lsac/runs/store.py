@@ -122,10 +122,11 @@ class Store(ABC):
 
 
 class ReadOnlyStore(Store):
-    """Another store without the right to compute: replay."""
+    """Another store without the right to compute: replay. A run keeps its first result, so that it is read once."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._read: dict[str, RunResult] = {}
         self.location = store.location
 
     def keys(self) -> set[str]:
@@ -133,8 +134,9 @@ class ReadOnlyStore(Store):
         return self._store.keys()
 
     def get(self, keys: Collection[str]) -> dict[str, RunResult]:
-        """From the store inside."""
-        return self._store.get(keys)
+        """From the store inside, or as it was read before."""
+        self._read |= self._store.get([key for key in keys if key not in self._read])
+        return {key: self._read[key] for key in sorted(keys) if key in self._read}  # in the order of the store inside
 
     def put(self, results: Sequence[RunResult]) -> None:
         """Refuse."""

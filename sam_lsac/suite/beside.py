@@ -33,8 +33,9 @@ def paper_costs(book: Book, model: SAMAudio, mixtures: Sequence[Mixture], *, arm
         Names of the book's.
     """
     resolved = {name: resolve_arm(book.arms[name], model) for name in arms}
+    sizes = {text: _sizes(book, model, mixtures, text=text) for text in {arm.text for arm in resolved.values()}}
     return {
-        name: arm_cost(name, model, arm.solver, edits=arm.edits, **_sizes(book, model, mixtures, text=arm.text))
+        name: arm_cost(name, model, arm.solver, edits=arm.edits, **sizes[arm.text])
         for name, arm in resolved.items()
         if is_on_paper(arm.edits)
     }
@@ -148,5 +149,4 @@ def _n_tokens(model: SAMAudio, mixtures: Sequence[Mixture]) -> int:
     """Median length of the prompts."""
     if model.text_encoder is None:
         raise InputError(f"{model.name} has no text encoder, so no prompt can be given; load a whole checkpoint.")
-    _, mask = model.text_encoder([mixture.prompt for mixture in mixtures])
-    return int(mask.sum(dim=1).median())
+    return int(model.text_encoder.n_tokens([mixture.prompt for mixture in mixtures]).median())

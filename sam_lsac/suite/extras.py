@@ -146,11 +146,17 @@ class Shown:
     def _noise_floor(self, store: Store) -> tuple[NoiseFloor, ...]:
         """How far two decodes of the played baselines' latents differ."""
         pairs = [(mixture, self._run(self._views.reference, mixture)) for mixture in self._played]
-        kept = [(mixture, store.array(spec.key, "latents")) for mixture, spec in pairs if spec is not None]
-        usable = [(mixture, latents) for mixture, latents in kept if latents is not None]
+        kept = [(mixture, spec, store.array(spec.key, "latents")) for mixture, spec in pairs if spec is not None]
+        usable = [(mixture, spec.key, latents) for mixture, spec, latents in kept if latents is not None]
         if not usable:
             return ()
-        moved = decoder_noise(self._model, [latents for _, latents in usable], [mixture for mixture, _ in usable])
+        results = store.get({key for _, key, _ in usable})
+        moved = decoder_noise(
+            self._model,
+            [latents for _, _, latents in usable],
+            [mixture for mixture, _, _ in usable],
+            scores=[results[key].scores for _, key, _ in usable],
+        )
         note = "two watermark messages" if self._model.audio_codec.message_bits else "this codec writes no watermark"
         return tuple(
             NoiseFloor(metric=metric, mean=float(found.mean()), largest=float(found.max()), n=found.size, note=note)

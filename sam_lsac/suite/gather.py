@@ -55,7 +55,7 @@ class Prepared:
     cases
         The selection.
     model
-        On its device.
+        On its device; where everything is replayed, it counts prompts and encodes none.
     mixtures
         Of the tiers of the selection, at the model's rate.
     plan
@@ -127,7 +127,7 @@ def prepare(options: Options, cases: Sequence[Case], *, book: Book | None = None
     """
     check_options(options)
     book = load_claims(options.claims) if book is None else book
-    model = load_model(options.model, device=options.device)
+    model = load_model(options.model, device=options.device, encodes_prompts=not _only_judges(options))
     context = _context(model)
     files = schedule_files(book.arms, model, given=options.schedules)
     book, absent = _with_schedules(book, model, options)
@@ -161,6 +161,11 @@ def prepare(options: Options, cases: Sequence[Case], *, book: Book | None = None
         n_missing=_n_missing(options, runs),
         planned=planned,
     )
+
+
+def _only_judges(options: Options) -> bool:
+    """Whether every run must be there already; a look of ``--sequential`` says itself what it lacks."""
+    return options.replay and not options.sequential
 
 
 def compute(prepared: Prepared, *, step: Callable[[Progress], object]) -> Evidence:
@@ -323,14 +328,21 @@ def _mixtures(options: Options, model: SAMAudio, *, tiers: Sequence[str]) -> lis
 
 
 def _n_missing(options: Options, planned: Plan) -> int:
-    """Count without making a store; on a replay every run must be there."""
+    """Count without making a store; on a replay every run must be there.
+
+    Such a run vouches for what was left out of the load, since its checkpoint, of the same digest, was loaded whole to
+    compute it. Where none does, what is wrong with the checkpoint is said first.
+    """
     path = Path(options.store)
     if not path.exists() or not path.stat().st_size:
         return len(planned.runs)
     with open_store(path, replay=True) as store:
-        if options.replay and not options.sequential:  # a look says itself what it lacks
+        missing = store.missing(planned)
+        if _only_judges(options):
+            if missing or not planned.runs:
+                load_model(options.model, device=options.device)
             store.require(planned)
-        return len(store.missing(planned))
+        return len(missing)
 
 
 def _context(model: SAMAudio) -> Context:

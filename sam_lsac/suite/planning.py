@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from sam_lsac.bundled import bundled
 from sam_lsac.caching import LayerClasses, classify_layers, layer_classes
@@ -25,6 +24,7 @@ from sam_lsac.errors import EditError, InputError, ModelError, SamLsacError
 from sam_lsac.interventions import Edit
 from sam_lsac.mixtures import Mixture
 from sam_lsac.model import SAMAudio
+from sam_lsac.model.blank import blank
 from sam_lsac.model.config import SAMAudioConfig
 from sam_lsac.model.json_files import read_json
 from sam_lsac.runs import Plan, RunSpec
@@ -100,7 +100,7 @@ def outline(name: str) -> SAMAudio:
     folder = bundled("checkpoint") if name == "embedded" else Path(name).expanduser()
     has_folder = folder.is_dir()
     config = SAMAudioConfig.from_dict(read_json(folder / "config.json")) if has_folder else sizes_of(name)
-    with torch.device("meta"):
+    with blank():
         model = SAMAudio(config)
     model.name, model.checkpoint_digest = name, f"outline of {name}"
     model.folder = folder if has_folder else None

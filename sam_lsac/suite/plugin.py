@@ -14,6 +14,7 @@ and does nothing of all this. Under pytest-xdist the controller computes and rep
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,8 @@ SUITE: pytest.StashKey[Suite] = pytest.StashKey()
 HANDOVER: pytest.StashKey[Handover] = pytest.StashKey()
 #: Key of a worker's input.
 FOLDER = "sam_lsac_handover"
+#: The name under which Hypothesis registers its plugin.
+HYPOTHESIS = "hypothesispytest"
 MARKS = (
     "claims(*ids): the claims that a test judges, one case for each claim and tier",
     "claim(id, tier): the one case of a test; select with -m \"claim(id='LS6')\"",
@@ -151,6 +154,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     suite = session.config.stash.get(SUITE, None)
     if suite is None or _is_worker(session.config):
         return
+    _without_hypothesis(session.config)
     closing = suite.close()
     if closing is not None and closing.failure and session.exitstatus in (0, pytest.ExitCode.NO_TESTS_COLLECTED):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
@@ -180,6 +184,12 @@ def _suite(config: pytest.Config) -> Suite:
 
         config.stash[SUITE] = Suite(config)
     return config.stash[SUITE]
+
+
+def _without_hypothesis(config: pytest.Config) -> None:
+    """Spare a session without Hypothesis its import: the plugin imports all of it to say that it wrote nothing."""
+    if "hypothesis" not in sys.modules and config.pluginmanager.has_plugin(HYPOTHESIS):
+        config.pluginmanager.unregister(name=HYPOTHESIS)
 
 
 def _handover(config: pytest.Config) -> Handover | None:

@@ -236,6 +236,28 @@ class TestPytest:
         line = usage_error(rig, "--replay", "--store", str(tmp_path / "part.sqlite"))
         assert "1 of 18 runs are not in" in line
 
+    @pytest.mark.parametrize("selection", ["MY1", "MY3"])
+    def test_a_replay_says_first_what_is_wrong_with_a_checkpoint_that_no_run_vouches_for(
+        self, judged: Judged, tmp_path: Path, selection: str
+    ) -> None:
+        rig = make_rig(tmp_path / "house")  # MY3 is judged without runs
+        weights = rig.checkpoint / "text_encoder" / "model.safetensors"
+        weights.write_bytes(weights.read_bytes()[:-1])
+        line = usage_error(rig, "--replay", "-k", selection, "--store", str(judged.rig.store))
+        assert "model.safetensors could not be read as weights" in line
+
+    def test_a_replay_imports_no_network_of_text_and_nothing_of_hypothesis(
+        self, judged: Judged, tmp_path: Path
+    ) -> None:
+        rig = make_rig(tmp_path / "house")
+        words = "import sys\n\n\ndef pytest_unconfigure():\n    print('there:', *sorted({*NAMES} & set(sys.modules)))\n"
+        names = ("transformers.models.t5.modeling_t5", "torch._dynamo", "hypothesis", "sam_lsac.report.html")
+        conftest = rig.folder / "conftest.py"
+        conftest.write_text(f"{conftest.read_text()}\nNAMES = {names!r}\n{words}", encoding="utf-8")
+        options = ["--replay", "--store", str(judged.rig.store), "--report", str(tmp_path / "report"), "-k", "MY1"]
+        finished = rig.pytest(*options)
+        assert "there: sam_lsac.report.html\n" in finished.stdout, finished.stdout
+
     def test_mixtures_of_no_tier_that_is_judged_are_refused(self, tmp_path: Path) -> None:
         rig = make_rig(tmp_path / "house")
         for notes in rig.mixtures.glob("*/mixture.json"):
