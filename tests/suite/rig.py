@@ -252,11 +252,17 @@ class Rig:
         fresh
             In a new interpreter, as a user would; it takes seconds to import everything.
         """
-        command, environment = self.arguments(*arguments), self.environment(**(env or {}))
+        return self.python(*self.arguments(*arguments), env=env, fresh=fresh)
+
+    def python(
+        self, *arguments: str, env: Mapping[str, str] | None = None, fresh: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Python on arguments in the scratch repository, as `pytest` does."""
+        environment = self.environment(**(env or {}))
         if not fresh:
-            return run_python(command, cwd=self.folder, env=environment)
+            return run_python(arguments, cwd=self.folder, env=environment)
         return subprocess.run(
-            [sys.executable, *command],
+            [sys.executable, *arguments],
             cwd=self.folder,
             env=environment,
             capture_output=True,
