@@ -344,7 +344,7 @@ def test_the_places_that_the_recipes_name_are_all_that_there_is_to_them(tmp_path
     claims = CLAIMS.replace("{ si_snr = 0.1 }", "{ si_snr = 0.1, lsd = 0.5 }") + ENDS
     rig = make_rig(tmp_path / "house", claims=claims, tests=TESTS)
     path = {"PYTHONPATH": f"{package.parent}:{rig.folder}"}
-    finished = rig.pytest(env=path)
+    finished = rig.pytest(env=path, fresh=True)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert "2 passed, 2 skipped" in finished.stdout
     assert {key: one for key, one in rig.statuses().items() if not key.startswith("MY")} == {

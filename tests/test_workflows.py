@@ -6,7 +6,6 @@ import configparser
 import re
 import shlex
 import subprocess
-import sys
 import tomllib
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass, field
@@ -82,23 +81,18 @@ def tox_command(line: str) -> list[str]:
     return [one.strip() for one in filled if one.strip()]
 
 
-def on_rig(line: str, rig: Rig, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run a line in a shell, word for word but for the interpreter, the folder of tests, and what there is to judge."""
+def on_rig(line: str, rig: Rig, *, fresh: bool = False, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run a line as a shell reads it, word for word but for the folder of tests and what there is to judge."""
     words = re.fullmatch(r"(?:(?:\.(?:venv|tox/shared)/bin/)?python -m )?pytest bench/? (.*)", line)
     assert words, line
     rest = words.group(1).replace("--device cuda", "--device cpu")
-    model = "" if "--model" in rest else f"--model {shlex.quote(str(rig.checkpoint))}"
-    mine = shlex.join(["--claims", str(rig.claims), "--mixtures", str(rig.mixtures)])
-    command = f"{shlex.quote(sys.executable)} -m pytest test_house.py -p no:benchmark -p no:cacheprovider {rest}"
-    return subprocess.run(
-        ["bash", "-euc", f"{command} {mine} {model}"],
-        cwd=rig.folder,
-        env=rig.environment(**env),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    shell = ["bash", "-euc", f"printf '%s\\0' {rest}"]
+    read = subprocess.run(shell, env=rig.environment(**env), capture_output=True, text=True, check=True)
+    given = read.stdout.split("\0")[:-1]
+    own = [] if "--model" in given else ["--model", str(rig.checkpoint)]
+    arguments = ["-m", "pytest", "test_house.py", "-pno:benchmark", "-pno:cacheprovider", *given, *own]
+    arguments += ["--claims", str(rig.claims), "--mixtures", str(rig.mixtures)]
+    return rig.python(*arguments, env=env, fresh=fresh)
 
 
 def n_cases(junit: Path) -> int:
@@ -194,7 +188,7 @@ def test_ci_computes_judges_and_uploads(tmp_path: Path) -> None:
     flow, rig = workflow("ci.yml"), make_rig(tmp_path / "house")
     ran = [line for line in CI_RUN.splitlines() if line.startswith(".venv/bin/tox -e bench")]
     (computes,) = [command for line in ran for command in tox_command(line)]
-    finished = on_rig(computes, rig)
+    finished = on_rig(computes, rig, fresh=True)  # as it is: in an interpreter that has imported nothing
     assert finished.returncode == 0, finished.stdout + finished.stderr
     n_runs = rig.n_runs()
     assert n_runs > 0

@@ -122,8 +122,8 @@ def prepare(options: Options, cases: Sequence[Case], *, book: Book | None = None
     Raises
     ------
     SamLsacError
-        If an option, the claims file, the checkpoint or a mixture cannot be used, an arm does not fit the model, or, on
-        ``replay``, runs are missing; the sentence says what to do.
+        If an option, the claims file, the checkpoint or a mixture cannot be used, or an arm does not fit the model; the
+        sentence says what to do.
     """
     check_options(options)
     book = load_claims(options.claims) if book is None else book
@@ -181,7 +181,7 @@ def compute(prepared: Prepared, *, step: Callable[[Progress], object]) -> Eviden
     Raises
     ------
     SamLsacError
-        If the store cannot be used, or an edit or a cache does nothing.
+        If the store cannot be used, lacks runs on ``replay``, or an edit or a cache does nothing.
     """
     options, model, book = prepared.options, prepared.model, prepared.book
     kept = Shown(book, model, prepared.mixtures, prepared.plan)
@@ -328,20 +328,18 @@ def _mixtures(options: Options, model: SAMAudio, *, tiers: Sequence[str]) -> lis
 
 
 def _n_missing(options: Options, planned: Plan) -> int:
-    """Count without making a store; on a replay every run must be there.
+    """Count without making a store.
 
-    Such a run vouches for what was left out of the load, since its checkpoint, of the same digest, was loaded whole to
-    compute it. Where none does, what is wrong with the checkpoint is said first.
+    On a replay, a stored run vouches for what was left out of the load, since its checkpoint, of the same digest, was
+    loaded whole to compute it. Where none does, what is wrong with the checkpoint is said first.
     """
     path = Path(options.store)
     if not path.exists() or not path.stat().st_size:
         return len(planned.runs)
     with open_store(path, replay=True) as store:
         missing = store.missing(planned)
-        if _only_judges(options):
-            if missing or not planned.runs:
-                load_model(options.model, device=options.device)
-            store.require(planned)
+        if _only_judges(options) and (missing or not planned.runs):
+            load_model(options.model, device=options.device)
         return len(missing)
 
 

@@ -12,7 +12,7 @@ from tests.suite.rig import Rig, make_rig
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """A rig and how its first judgement ended: all claims, nothing in the store before, output to a pipe."""
+    """A rig and how its first judgement ended: all claims, nothing in the store before, output to a pipe, all anew."""
 
     rig: Rig
     finished: subprocess.CompletedProcess[str]
@@ -23,5 +23,5 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> Judged:
     """The first judgement, with a JUnit file (junit.xml), GitHub's summary (summary.md) and a report in the history."""
     rig = make_rig(tmp_path_factory.mktemp("judged") / "house")
     summary = {"GITHUB_STEP_SUMMARY": str(rig.folder / "summary.md")}
-    finished = rig.pytest("--junitxml", "junit.xml", "--report-autosave", env=summary)
+    finished = rig.pytest("--junitxml", "junit.xml", "--report-autosave", env=summary, fresh=True)
     return Judged(rig=rig, finished=finished)

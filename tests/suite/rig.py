@@ -2,7 +2,8 @@
 
 What a user of the plugin would have: a ``conftest.py`` of one line, a claims file with a few small claims, a test
 module, a checkpoint folder and a folder of stems. `make_rig` writes all of it, and `Rig.pytest` runs pytest there in a
-process of its own, strict about markers and warnings::
+process of its own, a fork in which everything is imported already or a new interpreter, strict about markers and
+warnings::
 
     rig = make_rig(tmp_path)
     finished = rig.pytest("-k", "noisy")
@@ -31,6 +32,7 @@ import soundfile
 
 from sam_lsac.model import save_checkpoint
 from tests import tiny_runs
+from tests.processes import run_python
 
 __all__ = ["CLAIMS", "ROOT", "Rig", "cases_of", "make_rig"]
 
@@ -218,10 +220,10 @@ class Rig:
         given = {"--claims": self.claims, "--model": self.checkpoint, "--mixtures": self.mixtures, "--processes": 1}
         return [word for option, value in given.items() for word in (option, str(value))]
 
-    def command(self, *arguments: str) -> list[str]:
-        """The command line of a run of pytest on the claims; no other plugin leaves anything in the folder."""
-        alone = ["-p", "no:benchmark", "-p", "no:cacheprovider", "-p", "spy"]
-        return [sys.executable, "-m", "pytest", *alone, *self.options, *arguments]
+    def arguments(self, *more: str) -> list[str]:
+        """Python's for a run of pytest on the claims; no other plugin leaves anything in the folder or takes time."""
+        others = [f"-pno:{name}" for name in ("anyio", "benchmark", "cacheprovider", "hypothesispytest")]
+        return ["-m", "pytest", *others, "-p", "spy", *self.options, *more]
 
     @property
     def stored(self) -> list[tuple[int, str]]:
@@ -237,13 +239,32 @@ class Rig:
         return kept | {"PYTHONPATH": f"{ROOT}{os.pathsep}{self.folder}", "OMP_NUM_THREADS": "1"} | changes
 
     def pytest(
-        self, *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
+        self, *arguments: str, env: Mapping[str, str] | None = None, fresh: bool = False
     ) -> subprocess.CompletedProcess[str]:
-        """Run pytest on the claims in the scratch repository; its output is no terminal."""
+        """Run pytest on the claims in the scratch repository; its output is no terminal.
+
+        Parameters
+        ----------
+        arguments
+            Of pytest, beside what every run has.
+        env
+            Changes of the environment.
+        fresh
+            In a new interpreter, as a user would; it takes seconds to import everything.
+        """
+        return self.python(*self.arguments(*arguments), env=env, fresh=fresh)
+
+    def python(
+        self, *arguments: str, env: Mapping[str, str] | None = None, fresh: bool = False
+    ) -> subprocess.CompletedProcess[str]:
+        """Run Python on arguments in the scratch repository, as `pytest` does."""
+        environment = self.environment(**(env or {}))
+        if not fresh:
+            return run_python(arguments, cwd=self.folder, env=environment)
         return subprocess.run(
-            self.command(*arguments),
-            cwd=cwd or self.folder,
-            env=self.environment(**(env or {})),
+            [sys.executable, *arguments],
+            cwd=self.folder,
+            env=environment,
             capture_output=True,
             text=True,
             check=False,

@@ -8,7 +8,6 @@ import pty
 import re
 import select
 import signal
-import subprocess
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -20,6 +19,7 @@ from sam_lsac.errors import StoreError
 from sam_lsac.runs import Progress
 from sam_lsac.suite.progress import Lines, Tally, duration, interruptible, show_progress
 from sam_lsac.suite.session import Suite
+from tests.processes import start_python
 from tests.suite.conftest import Judged
 from tests.suite.rig import Rig, make_rig
 
@@ -162,26 +162,13 @@ def test_a_termination_stops_a_block_as_ctrl_c_does_and_is_given_back() -> None:
 def in_terminal(rig: Rig, *arguments: str) -> str:
     """What pytest shows on a terminal of 100 columns, control characters included."""
     leader, follower = pty.openpty()
-    process = subprocess.Popen(
-        rig.command(*arguments),
-        cwd=rig.folder,
-        env=rig.environment(TERM="xterm", COLUMNS="100"),
-        stdin=follower,
-        stdout=follower,
-        stderr=follower,
-    )
-    os.close(follower)
+    env = rig.environment(TERM="xterm", COLUMNS="100")
+    process = start_python(rig.arguments(*arguments), cwd=rig.folder, env=env, output=os.ttyname(follower))
     shown = b""
-    while True:
-        select.select([leader], [], [], 300)
-        try:
-            part = os.read(leader, 65536)
-        except OSError:  # how Linux says that the other end was closed
-            break
-        if not part:
-            break
-        shown += part
-    process.wait(timeout=300)
+    while process.is_alive() or select.select([leader], [], [], 0)[0]:
+        if select.select([leader], [], [], 0.1)[0]:
+            shown += os.read(leader, 65536)
+    os.close(follower)
     os.close(leader)
     return shown.decode()
 
@@ -193,11 +180,6 @@ def test_a_terminal_shows_the_bar_also_when_quiet(how: list[str], tmp_path: Path
     assert re.search(r"━+.* 12/12 runs, [\d.]+ (runs/s|s/run), 0 s left, (lsac|baseline)", shown)
     assert shown.index("store: runs/store.sqlite, 0 of 12 runs there, 12 missing") < shown.index("━")
     assert shown.index("first 2 of 12 runs in") < shown.index("2 passed")
-
-
-def heed_ctrl_c() -> None:
-    """A job that a shell starts in the background ignores Ctrl-C, and so does all that it starts."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def is_at_work(rig: Rig) -> bool:
@@ -216,25 +198,22 @@ def test_an_interrupt_says_what_is_stored_and_the_same_command_goes_on(
     number: int, processes: int, tmp_path: Path
 ) -> None:
     rig = make_rig(tmp_path / "house")
-    process = subprocess.Popen(
-        rig.command("-q", "--processes", str(processes)),
+    process = start_python(
+        rig.arguments("-q", "--processes", str(processes)),
         cwd=rig.folder,
         env=rig.environment(SPY_WAIT_S="120"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        preexec_fn=heed_ctrl_c,
+        output=str(tmp_path / "output"),
     )
-    with process:
-        try:
-            while len(rig.stored) < 2 and process.poll() is None:
-                time.sleep(0.1)
-            assert is_at_work(rig) == (processes > 1)
-            process.send_signal(number)
-            out, _ = process.communicate(timeout=300)
-        finally:
-            process.kill()
-    assert process.returncode == pytest.ExitCode.INTERRUPTED, out
+    try:
+        while len(rig.stored) < 2 and process.is_alive():
+            time.sleep(0.1)
+        assert is_at_work(rig) == (processes > 1)
+        os.kill(process.pid, number)
+        process.join(300)
+    finally:
+        process.kill()
+    out = (tmp_path / "output").read_text(encoding="utf-8")
+    assert process.exitcode == pytest.ExitCode.INTERRUPTED, out
     stopped = "stopped: 2 of 18 runs are in runs/store.sqlite; the same command goes on with the other 16"
     assert len([line for line in out.splitlines() if stopped in line]) == 1, out
     assert "Traceback" not in out
