@@ -17,6 +17,7 @@ from sam_lsac.metrics import si_snr
 from sam_lsac.mixtures import load_mixtures
 from sam_lsac.runs import open_store
 from sam_lsac.solver import Euler
+from tests.processes import run_python
 from tests.standin import CHANNELS, assert_near, attention_by_hand, network
 from tests.suite.rig import PER_TIER, cases_of, make_rig
 
@@ -26,14 +27,18 @@ RATE = 16000
 SECONDS = 1.0
 
 
-def run(*arguments, path=(), code=0):
-    """Run Python on the arguments from the root; its standard output."""
+def run(*arguments, path=(), fresh=False):
+    """Run Python on the arguments from the root, in a new interpreter or a fork; its standard output."""
     inherited = ("PYTEST_", "GITHUB_", "COLUMNS", "CI")
     env = {name: value for name, value in os.environ.items() if not name.startswith(inherited)}
     env |= {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, *path))), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, *map(str, arguments)]
-    finished = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=300)
-    assert finished.returncode == code, finished.stdout + finished.stderr
+    command = list(map(str, arguments))
+    if fresh:
+        command = [sys.executable, *command]
+        finished = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=300)
+    else:
+        finished = run_python(command, cwd=ROOT, env=env)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
     return finished.stdout
 
 
@@ -143,7 +148,8 @@ def test_attach_to_metas_class(recording, tmp_path):
     package.mkdir(parents=True)
     (package / "__init__.py").write_text(META, encoding="utf-8")
     script, out = EXAMPLES / "attach_to_metas_class.py", tmp_path / "out"
-    said = run(script, recording, "man speaking", out, "--stable", "1,3", path=[package.parent])
+    given = ["man speaking", out, "--stable", "1,3"]
+    said = run(script, recording, *given, path=[package.parent], fresh=True)  # the stand-in tells all at exit
     assert said == "reused 24 attention matrices in 16 evaluations\n"  # two layers, from step 4 of 16 on
     seen = torch.load(package / "__init__.py.seen")
     assert seen["names"] == ["facebook/sam-audio-small"] * 2

@@ -6,9 +6,6 @@ import os
 import queue
 import signal
 import sqlite3
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from contextlib import ExitStack
@@ -27,12 +24,12 @@ from sam_lsac.runs import Progress, execute, local_executor, open_store, plan
 from sam_lsac.runs.chunk import chunks_of, examples_of
 from sam_lsac.runs.executor import Reply, Task, pack, unpack
 from sam_lsac.runs.local import Here, ScoredElsewhere
-from sam_lsac.runs.pool import N_TRIES, LocalPool, ModelSource
+from sam_lsac.runs.pool import LocalPool, ModelSource
 from sam_lsac.runs.tasks import ChunkTask
 from tests import tiny_runs
+from tests.processes import start
 from tests.test_failures import BURST
 
-ROOT = Path(__file__).resolve().parents[1]
 METRICS = ("si_snr", "si_snri", "stoi")
 ARMS = ("baseline", "lsac", "naive", "shuffled", "lsac-midpoint")
 #: An edit that decides by a whole batch, so that its runs are alone and need waves of chunks before them.
@@ -83,11 +80,29 @@ def serial(planned, model, mixtures, tmp_path_factory):
     return path
 
 
-@pytest.fixture
-def pool(folder):
-    """Two processes that compute chunks."""
-    source = ModelSource(folder=folder, device="cpu", dtype=torch.float32)
+@pytest.fixture(scope="module")
+def source(folder):
+    return ModelSource(folder=folder, device="cpu", dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def pool(source):
+    """Two processes that compute chunks, for tests after which nothing is under way."""
     with LocalPool(processes=2, n_slots=2, source=source) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def scored(model):
+    """Two processes that score, for tests after which nothing is under way."""
+    with ScoredElsewhere(model, LocalPool(processes=2, n_slots=4, source=None)) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def bare():
+    """One process without a model, for tests after which nothing is under way."""
+    with LocalPool(processes=1, n_slots=1, source=None) as found:
         yield found
 
 
@@ -132,25 +147,21 @@ class TestEqualToOneProcess:
         assert contents(path) == contents(serial)
         assert sum(one.runs for one in told) == len(planned.runs)
 
-    def test_scores_in_processes(self, serial, planned, model, mixtures, tmp_path):
+    def test_scores_in_processes(self, serial, planned, model, mixtures, scored, tmp_path):
         path = tmp_path / "runs.sqlite"
-        with ScoredElsewhere(model, LocalPool(processes=2, n_slots=4, source=None)) as executor:
-            told = filled(path, planned, model, mixtures, executor)
+        told = filled(path, planned, model, mixtures, scored)
         assert contents(path) == contents(serial)
         assert sum(one.runs for one in told) == len(planned.runs)
 
-    @pytest.mark.parametrize("scored", [False, True])
-    def test_what_is_not_finite_fails_alike(self, folder, model, mixtures, tmp_path, scored):
+    @pytest.mark.parametrize("executor", ["pool", "scored"])
+    def test_what_is_not_finite_fails_alike(self, model, mixtures, tmp_path, executor, request):
         given = mixtures[:2]
         planned = plan(
             tiny_runs.arms("baseline", "spans", "burst", burst=BURST), given, model, seeds=(0,), metrics=METRICS
         )
         one, other = tmp_path / "one.sqlite", tmp_path / "other.sqlite"
         filled(one, planned, model, given, Here(model))
-        source = None if scored else ModelSource(folder=folder, device="cpu", dtype=torch.float32)
-        pool = LocalPool(processes=1, n_slots=2, source=source)
-        with ScoredElsewhere(model, pool) if scored else pool as executor:
-            filled(other, planned, model, given, executor)
+        filled(other, planned, model, given, request.getfixturevalue(executor))
         assert contents(other) == contents(one)
         with open_store(other) as store:
             burst = store.get([spec.key for spec in planned.arms["burst"]]).values()
@@ -183,18 +194,22 @@ class TestLosses:
         assert killed[0] not in pool.pids
         assert contents(path) == contents(serial)
 
-    def test_a_task_that_kills_whoever_does_it_ends_the_plan(self):
+    def test_a_task_that_kills_whoever_does_it_ends_the_plan(self, monkeypatch):
+        monkeypatch.setattr("sam_lsac.runs.pool.N_TRIES", 2)
         with LocalPool(processes=1, n_slots=1, source=None) as pool:
             pool.submit(Deadly(number=0))
-            with pytest.raises(PlanError, match=f"{N_TRIES} processes in turn .* computed something deadly.*signal 9"):
+            with pytest.raises(PlanError, match=r"2 processes in turn .* computed something deadly.*signal 9"):
                 soon(pool.take)
 
-    def test_an_error_comes_back_with_its_run_and_what_was_finished_is_stored(self, model, mixtures, pool, tmp_path):
+    def test_an_error_comes_back_with_its_run_and_what_was_finished_is_stored(self, model, mixtures, source, tmp_path):
         idle = {"idle": {"edits": ({"kind": "DeepCache", "interval": 1},)}}
         planned = plan(tiny_runs.arms("baseline", "idle", **idle), mixtures[:2], model, seeds=(0,), metrics=("si_snr",))
         with open_store(tmp_path / "runs.sqlite") as store:
-            with pytest.raises(CacheError, match="reused nothing") as raised:
-                execute(planned, model, mixtures, store, executor=pool)
+            with (
+                LocalPool(processes=1, n_slots=2, source=source) as own,
+                pytest.raises(CacheError, match="reused nothing") as raised,
+            ):
+                execute(planned, model, mixtures, store, executor=own)
             assert store.missing(planned) == planned.arms["idle"]
             with store.lease([spec.key for spec in planned.arms["idle"]]) as is_free:
                 assert is_free
@@ -202,10 +217,9 @@ class TestLosses:
         assert "DeepCache(interval=1) on clean-000, clean-001, seed 0" in notes
         assert "raised in worker process" in notes
 
-    def test_an_error_of_no_plain_data_comes_back_in_words(self):
-        with LocalPool(processes=1, n_slots=1, source=None) as pool:
-            pool.submit(Failing(number=7))
-            reply = pool.take()
+    def test_an_error_of_no_plain_data_comes_back_in_words(self, bare):
+        bare.submit(Failing(number=7))
+        reply = bare.take()
         assert reply.number == 7
         assert "OddError: 1 and 2" in str(reply.error)
 
@@ -229,20 +243,17 @@ class TestLosses:
 
 
 class TestWorkers:
-    def test_each_computes_with_one_thread_and_prints_into_no_reply(self):
-        with LocalPool(processes=1, n_slots=1, source=None) as pool:
-            pool.submit(Looking(number=0))
-            assert pool.take().results == [{"torch": 1, "OMP_NUM_THREADS": "1"}]
-            assert pool.take().is_last
+    def test_each_computes_with_one_thread_and_prints_into_no_reply(self, bare):
+        bare.submit(Looking(number=0))
+        assert bare.take().results == [{"torch": 1, "OMP_NUM_THREADS": "1"}]
+        assert bare.take().is_last
 
-    def test_the_weights_are_mapped_from_the_checkpoints_file(self, folder):
-        source = ModelSource(folder=folder, device="cpu", dtype=torch.float32)
-        with LocalPool(processes=1, n_slots=1, source=source) as pool:
-            pool.submit(Looking(number=0))
-            pool.take()
-            pool.take()
-            maps = Path(f"/proc/{pool.pids[0]}/maps").read_text(encoding="utf-8")
-        assert str(folder / "model.safetensors") in maps
+    def test_the_weights_are_mapped_from_the_checkpoints_file(self, folder, pool):
+        pool.submit(Looking(number=0))
+        pool.take()
+        pool.take()
+        maps = [Path(f"/proc/{pid}/maps").read_text(encoding="utf-8") for pid in pool.pids]
+        assert any(str(folder / "model.safetensors") in one for one in maps)  # the other may still be starting
 
     def test_none_is_left_after_the_end(self):
         with LocalPool(processes=2, n_slots=4, source=None) as pool:
@@ -256,21 +267,12 @@ class TestWorkers:
                 os.kill(pid, 0)
 
     def test_they_end_with_their_driver(self, tmp_path):
-        script = f"""
-            import sys, time
-            sys.path[:] = {sys.path!r}
-            from sam_lsac.runs.pool import LocalPool
-            from tests.test_pool import Looking
-            pool = LocalPool(processes=1, n_slots=1, source=None)
-            pool.submit(Looking(number=0))
-            pool.take()
-            print(pool.pids[0], flush=True)
-            time.sleep(600)
-        """
-        command = [sys.executable, "-c", textwrap.dedent(script)]
-        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as driver:
-            pid = int(driver.stdout.readline())
-            driver.kill()
+        said = tmp_path / "pid"
+        process = start(driver, said)
+        wait_until(lambda: said.exists() and said.read_text(encoding="utf-8"))
+        pid = int(said.read_text(encoding="utf-8"))
+        assert Path(f"/proc/{pid}/cmdline").read_bytes()
+        process.kill()
         wait_until(lambda: not Path(f"/proc/{pid}/cmdline").exists() or not Path(f"/proc/{pid}/cmdline").read_bytes())
 
     def test_a_model_in_memory_alone_stays_in_this_process(self):
@@ -447,6 +449,15 @@ class Releasing(Here):
         if next(self._parts) == 6:
             self._held.close()
         return super().take()
+
+
+def driver(said):
+    """Has a pool of one process, tells which, and stays."""
+    pool = LocalPool(processes=1, n_slots=1, source=None)
+    pool.submit(Looking(number=0))
+    pool.take()
+    said.write_text(str(pool.pids[0]), encoding="utf-8")
+    time.sleep(600)
 
 
 def chunk_of(model, given):
