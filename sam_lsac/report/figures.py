@@ -130,7 +130,8 @@ def to_svg(figure: Figure, *, name: str, label: str) -> str:
     for patch in (figure.patch, *(axes.patch for axes in figure.axes)):
         patch.set(facecolor="none", edgecolor="none")  # transparent
     with mpl.rc_context({**RC, "svg.hashsalt": name}):  # `savefig` would draw all of it twice, once for the layout
-        FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)
+        canvas: Any = FigureCanvasSVG(figure)
+        canvas.print_svg(buffer, metadata=nothing)
     svg = buffer.getvalue()
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg, flags=re.DOTALL)  # a style here would be the whole page's
