@@ -179,7 +179,7 @@ def selected_cases(items: Iterable[pytest.Item]) -> tuple[Case, ...]:
 def _lasting() -> Iterator[None]:
     """Keep what is imported and loaded in the block out of all collections of garbage, during it and after.
 
-    It stays until the process ends, and each collection, of which pytest makes several at the end, would look at it all.
+    It stays until the process ends, and each collection, of which pytest makes several at the end, looks at all of it.
     """
     was_enabled = gc.isenabled()
     gc.disable()
