@@ -76,9 +76,9 @@ def test_it_is_the_figure_that_is_saved(drawn: Callable[[], Figure], monkeypatch
 
 @pytest.mark.parametrize("drawn", [one_panel, named_rows, maps])
 def test_everything_is_where_its_layout_puts_it(drawn: Callable[[], Figure]) -> None:
-    buffer = io.StringIO()
+    buffer, figure = io.StringIO(), drawn()
     with mpl.rc_context(dict(RC)):
-        drawn().savefig(buffer, format="svg", transparent=True)
+        figure.savefig(buffer, format="svg", transparent=True)
     once = places(to_svg(drawn(), name="one", label="a figure"))
     assert len(once) > 10
     assert once == places(buffer.getvalue())

@@ -233,8 +233,10 @@ class TestPytest:
             for table, column in (("scores", "run"), ("files", "run"), ("runs", "key")):
                 copy.execute(f"DELETE FROM {table} WHERE {column} IN ({one})")  # noqa: S608  # names of our own
         copy.close()
-        line = usage_error(rig, "--replay", "--store", str(tmp_path / "part.sqlite"))
-        assert "1 of 18 runs are not in" in line
+        finished = rig.pytest("--replay", "--store", str(tmp_path / "part.sqlite"))
+        assert "1 of 18 runs are not in" in finished.stderr
+        assert "runs there" not in finished.stdout  # it had not begun
+        assert not rig.report.exists()
 
     @pytest.mark.parametrize("selection", ["MY1", "MY3"])
     def test_a_replay_says_first_what_is_wrong_with_a_checkpoint_that_no_run_vouches_for(
