@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Callable
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 from sam_lsac.report import figures
-from sam_lsac.report.figures import INKS, caption, panel, to_svg
+from sam_lsac.report.figures import INKS, RC, caption, panel, to_svg
 
 
 def one_panel() -> Figure:
@@ -59,8 +62,23 @@ class Saved:
         self._figure.savefig(file, format="svg", transparent=True, metadata=metadata)
 
 
+def places(svg: str) -> list[tuple[str, str]]:
+    """Where everything is."""
+    return re.findall(r' d="([^"]+)"|transform="([^"]+)"', svg)
+
+
 @pytest.mark.parametrize("drawn", [one_panel, named_rows, maps])
 def test_it_is_the_figure_that_is_saved(drawn: Callable[[], Figure], monkeypatch: pytest.MonkeyPatch) -> None:
     once = to_svg(drawn(), name="one", label="a figure")
     monkeypatch.setattr(figures, "FigureCanvasSVG", Saved)
     assert to_svg(drawn(), name="one", label="a figure") == once
+
+
+@pytest.mark.parametrize("drawn", [one_panel, named_rows, maps])
+def test_everything_is_where_its_layout_puts_it(drawn: Callable[[], Figure]) -> None:
+    buffer, figure = io.StringIO(), drawn()
+    with mpl.rc_context(dict(RC)):
+        figure.savefig(buffer, format="svg", transparent=True)
+    once = places(to_svg(drawn(), name="one", label="a figure"))
+    assert len(once) > 10
+    assert once == places(buffer.getvalue())

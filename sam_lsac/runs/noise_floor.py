@@ -65,7 +65,7 @@ def decoder_noise(
     moved: dict[str, list[float]] = {metric: [] for metric in metrics}
     for place, (latent, mixture) in enumerate(zip(latents, mixtures, strict=True)):
         state = torch.from_numpy(np.asarray(latent, dtype=np.float32))[None].to(model.proj.weight.device)
-        waves = [decode(model, state, seeds=[seed])[0][0].cpu().numpy() for seed in seeds]
+        waves = tuple(decode(model, state, seeds=[seed])[0][0].cpu().numpy() for seed in seeds)
         known = scores[place] if scores else {}
         if known.keys() >= set(metrics) and np.array_equal(waves[0], waves[1]):
             first = second = {metric: known[metric].value for metric in metrics}

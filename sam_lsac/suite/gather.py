@@ -328,18 +328,19 @@ def _mixtures(options: Options, model: SAMAudio, *, tiers: Sequence[str]) -> lis
 
 
 def _n_missing(options: Options, planned: Plan) -> int:
-    """Count without making a store.
+    """Count without making a store; on a replay every run must be there.
 
-    On a replay, a stored run vouches for what was left out of the load, since its checkpoint, of the same digest, was
-    loaded whole to compute it. Where none does, what is wrong with the checkpoint is said first.
+    It vouches for what a replay leaves unloaded: to compute it, the checkpoint of this digest was loaded whole.
     """
     path = Path(options.store)
     if not path.exists() or not path.stat().st_size:
         return len(planned.runs)
     with open_store(path, replay=True) as store:
         missing = store.missing(planned)
-        if _only_judges(options) and (missing or not planned.runs):
-            load_model(options.model, device=options.device)
+        if _only_judges(options):
+            if missing or not planned.runs:  # none vouches: what is wrong with the checkpoint is said first
+                load_model(options.model, device=options.device)
+            store.require(planned)
         return len(missing)
 
 

@@ -5,6 +5,7 @@ Whatever takes long to import is imported where it is used: a session that only 
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -100,9 +101,9 @@ class Suite:
             raise pytest.UsageError(self.mistake)
         if not cases or self._evidence is not None:
             return
-        from sam_lsac.suite.gather import prepare
+        with _lasting(), _usage_errors():
+            from sam_lsac.suite.gather import prepare
 
-        with _usage_errors():
             self._prepared = prepared = prepare(self.options, cases, book=self.book)
         self._say(prepared.header())
         self._evidence = self._compute(prepared)
@@ -126,11 +127,12 @@ class Suite:
         """Write the report, once; None where no claim was asked for or its runs are not there."""
         if self._prepared is None or self._evidence is None:
             return None
-        from sam_lsac.suite.closing import close
-
         given = os.environ.get(STEP_SUMMARY)
-        report = self._evidence.report(self._prepared.cases)
-        self.closing = close(report, self.options, step_summary=Path(given) if given else None)
+        with _lasting():
+            from sam_lsac.suite.closing import close
+
+            report = self._evidence.report(self._prepared.cases)
+            self.closing = close(report, self.options, step_summary=Path(given) if given else None)
         return self.closing
 
     def _compute(self, prepared: Prepared) -> Evidence:
@@ -171,6 +173,22 @@ def selected_cases(items: Iterable[pytest.Item]) -> tuple[Case, ...]:
     params = (getattr(item, "callspec", None) for item in items)
     found = (spec.params.get("verdict") for spec in params if spec is not None)
     return tuple(dict.fromkeys(case for case in found if isinstance(case, Case)))
+
+
+@contextmanager
+def _lasting() -> Iterator[None]:
+    """Keep what is imported and loaded in the block out of all collections of garbage, during it and after.
+
+    It stays until the process ends, and each collection, of which pytest makes several at the end, looks at all of it.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
 
 
 @contextmanager

@@ -233,8 +233,10 @@ class TestPytest:
             for table, column in (("scores", "run"), ("files", "run"), ("runs", "key")):
                 copy.execute(f"DELETE FROM {table} WHERE {column} IN ({one})")  # noqa: S608  # names of our own
         copy.close()
-        line = usage_error(rig, "--replay", "--store", str(tmp_path / "part.sqlite"))
-        assert "1 of 18 runs are not in" in line
+        finished = rig.pytest("--replay", "--store", str(tmp_path / "part.sqlite"))
+        assert "1 of 18 runs are not in" in finished.stderr
+        assert "runs there" not in finished.stdout  # it had not begun
+        assert not rig.report.exists()
 
     @pytest.mark.parametrize("selection", ["MY1", "MY3"])
     def test_a_replay_says_first_what_is_wrong_with_a_checkpoint_that_no_run_vouches_for(
@@ -250,13 +252,15 @@ class TestPytest:
         self, judged: Judged, tmp_path: Path
     ) -> None:
         rig = make_rig(tmp_path / "house")
-        words = "import sys\n\n\ndef pytest_unconfigure():\n    print('there:', *sorted({*NAMES} & set(sys.modules)))\n"
+        words = "import gc\nimport sys\n\n\ndef pytest_unconfigure():\n"
+        words += "    print('there:', *sorted({*NAMES} & set(sys.modules)))\n"
+        words += "    print('frozen:', gc.get_freeze_count() > 100_000, gc.isenabled())\n"
         names = ("transformers.models.t5.modeling_t5", "torch._dynamo", "hypothesis", "sam_lsac.report.html")
         conftest = rig.folder / "conftest.py"
         conftest.write_text(f"{conftest.read_text()}\nNAMES = {names!r}\n{words}", encoding="utf-8")
         options = ["--replay", "--store", str(judged.rig.store), "--report", str(tmp_path / "report"), "-k", "MY1"]
         finished = rig.pytest(*options)
-        assert "there: sam_lsac.report.html\n" in finished.stdout, finished.stdout
+        assert "there: sam_lsac.report.html\nfrozen: True True\n" in finished.stdout, finished.stdout
 
     def test_mixtures_of_no_tier_that_is_judged_are_refused(self, tmp_path: Path) -> None:
         rig = make_rig(tmp_path / "house")
