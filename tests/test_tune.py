@@ -365,10 +365,11 @@ def left_out(idle):
 
 class TestBranchesLeftOut:
     def test_what_gives_nothing_is_left_out_for_another_evaluation(self, idle, left_out):
-        options = {"reference": REFERENCE, "seed": 3, "most_fits": 4, "batch_size": 2}
-        plain = tune(idle, tiny_runs.mixtures(), saved=0.375, more=0, **options)
-        assert left_out.solver.nodes == plain.solver.nodes
-        assert left_out.expected.error == pytest.approx(plain.expected.error, rel=0.01)
+        examples = Examples(idle, tiny_runs.mixtures(), seeds=(3, 4, 5), batch_size=2)
+        with torch.inference_mode():
+            whole = Fitter(REFERENCE, examples.velocity, examples.noise).search(5, most_fits=4)
+        assert left_out.solver.nodes == whole.solver.nodes
+        assert left_out.expected.error == pytest.approx(whole.error, rel=0.01)
         assert left_out.n_left_out > 0
         assert (left_out.rival.cached, left_out.rival.evaluations, left_out.rival.expected.flops_saved) == (
             False,

@@ -259,7 +259,7 @@ class TestPytest:
         conftest = rig.folder / "conftest.py"
         conftest.write_text(f"{conftest.read_text()}\nNAMES = {names!r}\n{words}", encoding="utf-8")
         options = ["--replay", "--store", str(judged.rig.store), "--report", str(tmp_path / "report"), "-k", "MY1"]
-        finished = rig.pytest(*options)
+        finished = rig.pytest(*options, "-p", "hypothesispytest", fresh=True)
         assert "there: sam_lsac.report.html\nfrozen: True True\n" in finished.stdout, finished.stdout
 
     def test_mixtures_of_no_tier_that_is_judged_are_refused(self, tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def looks_taken(world: Mapping[str, Mapping[tuple[str, str], np.ndarray]], claim
 
 
 def test_an_arm_goes_on_only_while_a_case_that_is_undecided_needs_it() -> None:
-    clear, open_ = leads(*figures(2.0, 0.3)), leads(*figures(0.0, 1.0))
+    clear, open_ = leads(*figures(2.0, 0.3)), leads(*figures(0.36, 1.0))
     world = {"clean": clear | {("s", "si_snr"): open_["r", "si_snr"]}, "noisy": clear}
     cases = [BOOK["X1"].on("clean"), BOOK["X1"].on("noisy"), BOOK["X2"].on("clean")]
     asked = looks_taken(world, cases)
@@ -130,13 +130,21 @@ def test_an_arm_goes_on_only_while_a_case_that_is_undecided_needs_it() -> None:
     assert [needs["clean"] for needs in at] == [{"baseline": n, "a": n, "r": 12, "s": n} for n in (12, 16, 20, 24)]
 
 
+def test_an_arm_of_a_case_that_gave_up_goes_no_further() -> None:
+    world = dict.fromkeys(("clean", "noisy"), leads(*figures(0.0, 1.0)))
+    (asked,) = looks_taken(world, [BOOK["X1"].on("clean"), BOOK["X1"].on("noisy")])
+    assert {tier: dict(arms) for tier, arms in asked.items()} == dict.fromkeys(
+        ("clean", "noisy"), dict.fromkeys(("baseline", "a", "r"), 12)
+    )
+
+
 def test_where_all_is_decided_no_further_look_is_taken() -> None:
     world = dict.fromkeys(("clean", "noisy"), leads(*figures(2.0, 0.3)))
     assert len(looks_taken(world, [BOOK["X1"].on("clean"), BOOK["X1"].on("noisy")])) == 1
 
 
 def test_no_look_asks_for_more_than_judging_once() -> None:
-    world = dict.fromkeys(("clean", "noisy"), leads(*figures(0.0, 1.0)))
+    world = dict.fromkeys(("clean", "noisy"), leads(*figures(0.3, 1.0)))
     cases = [BOOK["X1"].on("clean"), BOOK["X1"].on("noisy")]
     once = needs_of(BOOK, [(case, PLANNED) for case in cases])
     for needs in looks_taken(world, cases):
