@@ -143,7 +143,7 @@ class Search:
         return self._found(fitter.measured(refined.solver, refined.state))
 
     def cached(self, n_evaluations: int, *, saved: float, most_fits: int) -> Found | None:
-        """The same, fitted step by step, with branches left out until a part of the FLOPs is saved; None if too much."""
+        """The best fit step by step, with branches left out until a part of the FLOPs is saved; None if too much."""
         examples, reference = self._examples, self._reference
         whole = self._fitter.search(n_evaluations, most_fits=most_fits, progress=self._progress).solver
         flops = examples.flops(reference)
