@@ -254,6 +254,16 @@ def test_a_gain_brings_no_refutation_of_a_table_of_effects_into_reach():
         assert in_reach(claim, evidence, share=0.5) == frozenset()
 
 
+@pytest.mark.parametrize("side", [1, -1])
+def test_a_gain_beyond_the_margin_brings_the_refutation_of_equivalence_into_reach(side):
+    """As a loss beyond it does."""
+    claim, context = make_claim(kind="equivalent", **CASES["equivalent"].claim), make_context()
+    ledger = drawn(losing(a=(side * 2.0, 0.5), r=(0.3, 0.5)), seed=5, n=60)
+    with quickly():
+        evidence = KINDS["equivalent"].find(claim.judged_on(context), ledger, context)
+        assert in_reach(claim, evidence, share=0.5) == {"refuted"}
+
+
 def test_giving_up_takes_few_verdicts_away_and_turns_none(monkeypatch):
     claim, context = smaller(), make_context()
     world = losing(a=(0.5, 2.0), r=(2.5, 2.0))  # shown in four of five ledgers
