@@ -422,3 +422,12 @@ def test_a_headline_names_the_tier_on_which_an_arm_comes_nearest_to_its_rival():
         rows += rows_of(world(np.random.default_rng(10), 24), tier=tier)
     lines = headline(claim, judge(claim, Ledger(tuple(rows)), make_context(costs=TWICE)))
     assert [line.split(",")[0] for line in lines[1:]] == ["a nearest on env", "b nearest on clean"]
+
+
+def test_the_share_that_is_shown_is_what_an_arm_saves_of_its_own_full_solve():
+    """The second solver has twice the layer-steps to save: 3 of 4 halves are left of them, as of the first one's."""
+    case = CASES["complementary"]
+    claim, context = make_claim(kind="complementary", **case.claim), make_context(**case.context)
+    found = judge(claim, make_ledger(case.true(np.random.default_rng(0), 24)), context).findings
+    shown = {one.arm: one.estimate for one in found if one.quantity == "saved share"}
+    assert shown == pytest.approx({"a": 0.25, "b": 0.25})

@@ -153,6 +153,14 @@ class TestEqualToOneProcess:
         assert contents(path) == contents(serial)
         assert sum(one.runs for one in told) == len(planned.runs)
 
+    def test_scores_that_are_there_before_it_is_seen_that_nothing_more_is_solved(
+        self, serial, planned, model, mixtures, tmp_path
+    ):
+        """With one slot each score is awaited before more is solved, so that the end of a chunk is seen last."""
+        path = tmp_path / "runs.sqlite"
+        filled(path, planned, model, mixtures, ScoredElsewhere(model, Here(model)))
+        assert contents(path) == contents(serial)
+
     @pytest.mark.parametrize("executor", ["pool", "scored"])
     def test_what_is_not_finite_fails_alike(self, model, mixtures, tmp_path, executor, request):
         given = mixtures[:2]
