@@ -58,7 +58,7 @@ _ROWS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
         "--store": {"metavar": "FILE", "help": "run store (default: runs/store.sqlite below the root folder)"},
         "--sequential": {
             "action": "store_true",
-            "help": "judge after each batch of mixtures, and compute no more for what is decided (docs/verdicts.md)",
+            "help": "judge after each batch; compute no more for what is decided or out of reach (docs/verdicts.md)",
         },
         "--replay": {"action": "store_true", "help": "judge the runs in the store; compute nothing"},
         "--report": {"metavar": "DIR", "help": "folder of the report (default: report/ below the root folder)"},
