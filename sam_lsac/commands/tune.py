@@ -72,7 +72,7 @@ def _run(options: argparse.Namespace) -> int:
     check_new_file("--out", options.out, example="schedule.toml")
     model = load_model(options.model, device=options.device)
     mixtures = calibration_mixtures(options, model)
-    with tqdm(unit="fit", leave=False, disable=None) as bar:
+    with tqdm(unit="step", leave=False, disable=None) as bar:
         found = tune(
             model,
             mixtures,
