@@ -70,6 +70,24 @@ def test_flops_are_those_of_the_arms_less_shared_steps(model):
     assert late == pytest.approx(cost("freeze-late") - plain / 4, rel=1e-12)
 
 
+def test_a_run_that_decides_as_it_runs_is_counted_in_full_and_said(model):
+    """Beside an edit that says what it saves, only the rest is counted in full."""
+    decides, told = {"kind": "TeaCache", "threshold": 0.1}, {"kind": "FreezeSelfAttention", "layers": "fast", "step": 1}
+    more = {"decides": {"edits": (decides,)}, "both": {"edits": (told, decides)}}
+    arms = tiny_runs.arms("baseline", "decides", "both", **more)
+    runs = plan(arms, tiny_runs.mixtures(1), model, seeds=(0,), metrics=("si_snr",)).runs
+    full = count_flops(model, seconds=SECONDS, text_tokens=TOKENS).total
+    costs = {}
+    for name in arms:
+        of_arm = [spec for spec in runs if len(spec.edits) == len(arms[name].edits)]
+        foreseen = forecast(of_arm, model, seconds=SECONDS, text_tokens=TOKENS)
+        costs[name] = foreseen.flops / full
+        assert foreseen.in_full == (name != "baseline")
+    assert costs["decides"] == 4
+    assert costs["both"] < 4
+    assert (forecast(runs, model, seconds=SECONDS, text_tokens=TOKENS) * 3).in_full == 6
+
+
 def test_runs_without_text_cost_what_their_arm_costs(model):
     foreseen = forecast(planned_of(model, "text-none").runs, model, seconds=SECONDS, text_tokens=TOKENS)
     plain = count_flops(model, seconds=SECONDS, text_tokens=0).total
@@ -118,6 +136,11 @@ class TestCommand:
         code = main(["plan", *options])
         captured = capsys.readouterr()
         return code, captured.out, captured.err
+
+    def test_every_claim_can_be_planned_for_the_embedded_checkpoint(self, capsys):
+        code, out, err = self.run(capsys, "--mixtures-per-tier", "2")
+        assert (code, err) == (0, "")
+        assert "runs skip what they decide as they run, and are counted in full" in out
 
     def test_more_mixtures_and_seeds_are_more_runs_in_proportion(self, capsys):
         def runs(*options):

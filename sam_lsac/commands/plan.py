@@ -189,6 +189,8 @@ def _amounts(planned: Planned, *, scores_h: float) -> Iterator[str]:
     shared = 1 - work.evaluations / work.unshared if work.unshared else 0.0
     yield f"evaluations  {work.evaluations}, {shared:.1%} fewer than without shared first steps"
     yield f"FLOPs        {work.flops:.3e}, codec and text encoder apart"
+    if work.in_full:
+        yield f"             at most: {work.in_full} runs skip what they decide as they run, and are counted in full"
     yield f"store        {planned.row_bytes / 1e6:.1f} MB of rows, {planned.wave_bytes / 1e6:.1f} MB of waves beside it"
     yield (
         f"memory       at least {planned.peak_bytes / 1e9:.2f} GB: weights {planned.weight_bytes / 1e9:.2f}, caches "

@@ -7,11 +7,11 @@ passed through before the edits first act, where that run is there or pays to be
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from sam_lsac.costs import count_flops
+from sam_lsac.costs import count_flops, is_on_paper
 from sam_lsac.costs.sizes import Countable, sizes_of
 from sam_lsac.runs.compute import edits_of
 from sam_lsac.runs.plan import RunSpec
@@ -41,12 +41,15 @@ class Forecast:
         What the evaluations would be if every run began at its first step.
     flops
         Of those evaluations; codec and text encoder are not counted.
+    in_full
+        Runs whose edits say only afterwards what they passed by: theirs is counted as if that were nothing.
     """
 
     runs: int = 0
     evaluations: int = 0
     unshared: int = 0
     flops: float = 0.0
+    in_full: int = 0
 
     def __add__(self, other: Forecast) -> Forecast:
         """Both together."""
@@ -55,6 +58,7 @@ class Forecast:
             evaluations=self.evaluations + other.evaluations,
             unshared=self.unshared + other.unshared,
             flops=self.flops + other.flops,
+            in_full=self.in_full + other.in_full,
         )
 
     def __mul__(self, times: int) -> Forecast:
@@ -64,6 +68,7 @@ class Forecast:
             evaluations=self.evaluations * times,
             unshared=self.unshared * times,
             flops=self.flops * times,
+            in_full=self.in_full * times,
         )
 
 
@@ -127,14 +132,17 @@ def _family(specs: Sequence[RunSpec], model: Countable, *, seconds: float, text_
             total += whole  # once more, for its states alone
         else:
             shared = dict.fromkeys(shared, 0)
-    counted: Mapping[str, float] = {
-        spec.key: count_flops(model, seconds=seconds, text_tokens=tokens, edits=edits_of(spec), solver=solver).total
-        for spec in specs
-    }
     for spec in specs:
+        edits = edits_of(spec)
+        told = [edit for edit in edits if is_on_paper([edit])]
+        flops = count_flops(model, seconds=seconds, text_tokens=tokens, edits=told, solver=solver).total
         saved = shared.get(spec.key, 0) * solver.evaluations_per_step
         total += Forecast(
-            runs=1, evaluations=solver.nfe - saved, unshared=solver.nfe, flops=counted[spec.key] - saved * plain
+            runs=1,
+            evaluations=solver.nfe - saved,
+            unshared=solver.nfe,
+            flops=flops - saved * plain,
+            in_full=int(len(told) < len(edits)),
         )
     return total
 
