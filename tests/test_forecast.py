@@ -157,7 +157,7 @@ class TestCommand:
         ("options", "words"),
         [
             (["--model", "smal"], "did you mean 'small'"),
-            (["-k", "nothing-like-it"], "no claim has it"),
+            (["-k", "lsac"], "ids begin with DP, SS, GH, LS, FL, FR."),
             (["--seeds", "x"], "--seeds"),
             (["--rate", "-1"], "--rate"),
             (["--rate", "1e12", "--measure"], "leave one of them out"),

@@ -174,7 +174,11 @@ def _selected(book: Book, words: str | None) -> list[str]:
     wanted = [word.lower() for word in words.replace(",", " ").split() if word.lower() != "or"]
     found = [name for name in names if any(word in name.lower() for word in wanted)]
     if not found:
-        raise InputError(f"-k {values.shown(words)}: no claim has it in its id; the first are {', '.join(names[:5])}.")
+        begin = dict.fromkeys(name.rstrip("0123456789") for name in names)
+        raise InputError(
+            f"-k {values.shown(words)}: no claim has it in its id, and names of tests are not known here; ids begin with "
+            f"{', '.join(begin)}."
+        )
     return found
 
 
