@@ -62,6 +62,24 @@ def test_torch_is_not_imported_for(code):
     assert imported(code, LIGHT) == []
 
 
+def test_a_command_that_is_stopped_while_torch_is_imported_ends_in_one_line():
+    """Half of PyTorch cannot be imported once more, so that what is said at the end must not need it."""
+    code = """
+import os, signal, sys
+from sam_lsac.__main__ import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+class Half:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == "torch._meta_registrations":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Half)
+sys.exit(main(["plan"]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "sam_lsac plan: stopped; nothing was written.\n")
+
+
 def test_ray_is_not_imported_before_a_cluster_is_joined():
     code = "import sam_lsac.suite.gather, sam_lsac.suite.usable, sam_lsac.runs.cluster"
     assert imported(code, ("ray",)) == []

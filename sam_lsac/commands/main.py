@@ -10,6 +10,7 @@ from sam_lsac.commands import calibrate, plan, report, separate, store, tune
 from sam_lsac.commands.arguments import MistakeError, Parser
 from sam_lsac.commands.stopping import Stopped, stoppable
 from sam_lsac.errors import SamLsacError
+from sam_lsac.legible import legible
 
 __all__ = ["command_line", "main"]
 
@@ -57,7 +58,5 @@ def command_line() -> Parser:
 
 
 def _end(words: str, code: int) -> int:
-    from sam_lsac.report.legible import legible  # imports what a report needs
-
     print(legible(" ".join(words.split())), file=sys.stderr)
     return code

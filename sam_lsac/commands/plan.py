@@ -176,8 +176,8 @@ def _selected(book: Book, words: str | None) -> list[str]:
     if not found:
         begin = dict.fromkeys(name.rstrip("0123456789") for name in names)
         raise InputError(
-            f"-k {values.shown(words)}: no claim has it in its id, and names of tests are not known here; ids begin with "
-            f"{', '.join(begin)}."
+            f"-k {values.shown(words)}: no claim has it in its id, and names of tests are not known here; ids begin "
+            f"with {', '.join(begin)}."
         )
     return found
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sam_lsac.commands.arguments import Commands, reader
 from sam_lsac.commands.calibration import write_result
+from sam_lsac.legible import legible
 from sam_lsac.suite import values
 from sam_lsac.suite.usable import check_new_file
 
@@ -42,7 +43,6 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from sam_lsac.report.legible import legible
     from sam_lsac.runs.upkeep import check
 
     found = check(options.store)

@@ -18,7 +18,6 @@ extras         sounds, curves and matrices, which no ledger holds
 terminal       text of 80 columns or more, with or without colour
 html           the page; `plots`, `frontier_plot` and `figures` draw, templates/ holds its words and its style
 markdown       the same in short, and in shorter for a job's page
-legible        text from outside, made harmless for all of these
 json           JSON of a stated schema version, read back strictly; properties of a JUnit case
 compare        what changed between two reports
 flips          whether a flipped verdict is beyond noise

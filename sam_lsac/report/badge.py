@@ -5,7 +5,7 @@ from pathlib import Path
 
 from sam_lsac.claims import Status
 from sam_lsac.claims.wording import MARKS
-from sam_lsac.report.legible import legible
+from sam_lsac.legible import legible
 from sam_lsac.report.model import Report
 from sam_lsac.report.write import write_whole
 

@@ -8,9 +8,9 @@ from typing import Literal
 
 from sam_lsac.claims import Finding, Status, Verdict
 from sam_lsac.claims.wording import MARKS, figure
+from sam_lsac.legible import legible
 from sam_lsac.report.flips import BEYOND, SAME, key_of, noise_of, place_of
 from sam_lsac.report.json import from_json
-from sam_lsac.report.legible import legible
 from sam_lsac.report.model import ClaimRow, Report
 
 __all__ = ["Change", "Comparison", "compare"]

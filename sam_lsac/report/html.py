@@ -24,12 +24,12 @@ from sam_lsac.claims.wording import (
     number,
     percent,
 )
+from sam_lsac.legible import legible
 from sam_lsac.report import plots
 from sam_lsac.report.evidence import counts, details, groups, harm
 from sam_lsac.report.extras import Player
 from sam_lsac.report.figures import MARKERS, family_of, inks_of
 from sam_lsac.report.frontier_plot import frontier_panel, frontier_signs
-from sam_lsac.report.legible import legible
 from sam_lsac.report.model import ClaimRow, Report
 from sam_lsac.report.shipping import (
     COLUMNS,

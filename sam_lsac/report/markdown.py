@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterable, Sequence
 
 from sam_lsac.claims.wording import MARKS, NOTHING, effect, estimate, number, percent
+from sam_lsac.legible import legible
 from sam_lsac.report.caveats import Caveat
 from sam_lsac.report.compare import HEADINGS, NO_CHANGE, Comparison
 from sam_lsac.report.evidence import counts, details
-from sam_lsac.report.legible import legible
 from sam_lsac.report.model import ClaimRow, Report
 from sam_lsac.report.shipping import (
     COLUMNS as SETTING,

@@ -10,8 +10,8 @@ from rich.text import Text
 
 from sam_lsac.claims import Status
 from sam_lsac.claims.wording import MARKS, NOTHING, effect, estimate, metric_name, percent, unit_of
+from sam_lsac.legible import legible
 from sam_lsac.report.evidence import counts, reach
-from sam_lsac.report.legible import legible
 from sam_lsac.report.looks import looks_text, sequential_text
 from sam_lsac.report.model import ClaimRow, Report
 from sam_lsac.report.shipping import (

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from sam_lsac.errors import SamLsacError
+from sam_lsac.legible import legible
 from sam_lsac.suite.cases import Case
 from sam_lsac.suite.collected import collected_cases
 from sam_lsac.suite.options import Options, near, read_options
@@ -196,6 +197,4 @@ def _usage_errors() -> Iterator[None]:
     try:
         yield
     except SamLsacError as error:
-        from sam_lsac.report.legible import legible
-
         raise pytest.UsageError(legible(" ".join(str(error).split()))) from error

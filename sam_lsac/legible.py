@@ -1,8 +1,8 @@
 r"""Text from outside, made harmless: a name in a report cannot move a terminal's cursor, hide or forge a line.
 
-Names of groups, prompts, credits and checkpoints come from files of other people. Every form of the report shows
-`legible` data: control characters, marks that reverse the direction of reading and halves of surrogate pairs are
-written out as their escapes, such as ``\x1b``, and line breaks become spaces.
+Names of groups, prompts, credits and checkpoints come from files of other people. Every form of the report, and every
+line that ends a command, shows `legible` data: control characters, marks that reverse the direction of reading and
+halves of surrogate pairs are written out as their escapes, such as ``\x1b``, and line breaks become spaces.
 """
 
 import unicodedata
