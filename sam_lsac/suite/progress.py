@@ -66,27 +66,43 @@ class Tally:
         """Seconds that a run takes, as a mean; None before the first is computed.
 
         Loading models in processes comes before the first runs and not before the others, so that their time is left
-        out as soon as what came after them tells: `EVERY_S` later.
+        out as soon as what came after them tells.
         """
         if self._first is None:
             return None
-        since_s, later = self._clock() - self._first[0], self.computed - self._first[1]
-        return since_s / later if later and since_s >= EVERY_S else self.elapsed_s / self.computed
+        since_s, later = self._since_first()
+        return since_s / later if self._later_tell() else self.elapsed_s / self.computed
 
     @property
     def left_s(self) -> float | None:
         """At the rate so far; None before the first run is computed."""
         return None if self.run_s is None else self.run_s * (self.total - self.done)
 
+    def _since_first(self) -> tuple[float, int]:
+        """Seconds since the first computed runs came, and how many came after them."""
+        if self._first is None:
+            return 0.0, 0
+        return self._clock() - self._first[0], self.computed - self._first[1]
+
+    def _later_tell(self) -> bool:
+        """Whether enough time has passed since the first runs that the later ones tell a rate of their own."""
+        since_s, later = self._since_first()
+        return bool(later) and since_s >= EVERY_S
+
+    def _left(self) -> str:
+        """The time left; at most that much as long as start-up is in the rate, or where fewer runs may do."""
+        bound = self._most if self._later_tell() or self.done == self.total else "at most "
+        return f"{bound}{duration(self.left_s or 0.0)}"
+
     def words(self) -> str:
         """Runs, rate, time left and the arm under way, such as "12/40 runs, 3.1 runs/s, 9 s left, lsac"."""
         parts = [f"{self.done} of {self._most}{self.total} runs" if self._most else f"{self.done}/{self.total} runs"]
-        if self.run_s is None or self.left_s is None:
+        if self.run_s is None:
             return f"{parts[0]}, {duration(self.elapsed_s)} so far, no rate yet"
         rate = 1 / self.run_s if self.run_s > 0 else float("inf")
         parts += [
             f"{rate:.1f} runs/s" if rate >= 1 else f"{1 / rate:.1f} s/run",
-            f"{self._most}{duration(self.left_s)} left",
+            f"{self._left()} left",
         ]
         return ", ".join([*parts, self.arm] if self.arm else parts)
 
@@ -94,7 +110,7 @@ class Tally:
         """What the first batch tells about the rest."""
         return (
             f"first {self.computed} of {self._most}{self.total} runs in {duration(self.elapsed_s)}, start-up included: "
-            f"at that rate the other {self.total - self.done} take {self._most}about {duration(self.left_s or 0.0)}"
+            f"at that rate the other {self.total - self.done} take {self._left()}"
         )
 
 
