@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
@@ -125,31 +125,49 @@ class Suite:
         return self._evidence
 
     def close(self) -> Closing | None:
-        """Write the report, once; None where no claim was asked for or its runs are not there."""
+        """Write the report, once; None where no claim was asked for or its runs are not there.
+
+        Raises
+        ------
+        pytest.exit.Exception
+            If it was interrupted.
+        """
         if self._prepared is None or self._evidence is None:
             return None
-        given = os.environ.get(STEP_SUMMARY)
-        with _lasting():
-            from sam_lsac.suite.closing import close
+        from sam_lsac.suite.progress import interruptible
 
-            report = self._evidence.report(self._prepared.cases)
-            self.closing = close(report, self.options, step_summary=Path(given) if given else None)
+        given = os.environ.get(STEP_SUMMARY)
+        try:
+            with _lasting(), interruptible():
+                from sam_lsac.suite.closing import close
+
+                report = self._evidence.report(self._prepared.cases)
+                self.closing = close(report, self.options, step_summary=Path(given) if given else None)
+        except KeyboardInterrupt:
+            self._stop(self._prepared, remedy="the same command judges them")
         return self.closing
 
     def _compute(self, prepared: Prepared) -> Evidence:
-        from sam_lsac.suite.gather import compute, n_stored
+        from sam_lsac.suite.gather import compute
         from sam_lsac.suite.progress import interruptible, show_progress
 
-        total, sequential = prepared.n_missing, self.options.sequential
-        showing = show_progress(total, sys.stdout, at_most=sequential)
+        most = "at most " if self.options.sequential else ""
+        showing = show_progress(prepared.n_missing, sys.stdout, at_most=bool(most))
         try:
             with _usage_errors(), interruptible(), self._uncaptured(), showing as step:
                 return compute(prepared, step=step)
         except KeyboardInterrupt:
-            stored, wanted = n_stored(prepared), prepared.n_runs
-            kept = f"{stored} of {wanted} runs are in {near(self.options.store)}"
-            remedy = f"the same command goes on with {'at most ' if sequential else ''}the other {wanted - stored}"
-            pytest.exit(f"stopped: {kept}; {remedy}", returncode=pytest.ExitCode.INTERRUPTED)
+            self._stop(prepared, remedy=f"the same command goes on with {most}the other {{missing}}")
+
+    def _stop(self, prepared: Prepared, *, remedy: str) -> NoReturn:
+        """End the session, and say what an interrupt has left."""
+        from sam_lsac.suite.gather import n_stored
+
+        stored, wanted = n_stored(prepared), prepared.n_runs
+        kept = f"{stored} of {wanted} runs are in {near(self.options.store)}"
+        goes_on = remedy.format(missing=wanted - stored)
+        self._say(())  # the line of dots ends here
+        pytest.exit(f"stopped: {kept}; {goes_on}", returncode=pytest.ExitCode.INTERRUPTED)
 
     def _say(self, lines: Iterable[str]) -> None:
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")

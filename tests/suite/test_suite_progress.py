@@ -226,6 +226,23 @@ def test_an_interrupt_says_what_is_stored_and_the_same_command_goes_on(
     assert len({key for _, key in rig.stored}) == len(rig.stored) == 18
 
 
+def test_an_interrupt_while_the_report_is_made_is_one_line(judged: Judged, tmp_path: Path) -> None:
+    """A session judges and writes for some seconds after its last test; what it has computed is in the store."""
+    rig, report = judged.rig, tmp_path / "report"
+    (rig.folder / "stops.py").write_text(
+        "import os, signal\n"
+        "from sam_lsac.suite import closing\n"
+        "closing.close = lambda *_given, **_options: os.kill(os.getpid(), signal.SIGTERM)\n",
+        encoding="utf-8",
+    )
+    finished = rig.pytest("--replay", "-p", "stops", "--report", str(report))
+    out = finished.stdout + finished.stderr
+    assert finished.returncode == pytest.ExitCode.INTERRUPTED, out
+    assert "Exit: stopped: 18 of 18 runs are in runs/store.sqlite; the same command judges them" in out.splitlines()
+    assert "Traceback" not in out
+    assert not report.exists()
+
+
 def test_a_replay_computes_nothing_and_shows_no_progress(judged: Judged, tmp_path: Path) -> None:
     rig, before = judged.rig, len(judged.rig.stored)
     finished = rig.pytest("--replay", "--report", str(tmp_path / "report"))
