@@ -52,14 +52,10 @@ def _on_request_only(request: pytest.FixtureRequest) -> None:
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Compute on one thread, whose processor time is what is measured."""
-    import torch
+    from sam_lsac.costs import one_thread
 
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with one_thread():
         yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 @pytest.fixture

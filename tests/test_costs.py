@@ -1,6 +1,6 @@
 """What a solve costs: FLOPs on paper against FLOPs counted while running, the paper's figures, time, memory."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import chain
 
 import pytest
@@ -19,6 +19,7 @@ from sam_lsac.costs import (
     counted_flops,
     memory,
     peak_memory,
+    rate,
     ratio_abab,
     seconds_of,
     sizes_of,
@@ -425,6 +426,34 @@ resettable = pytest.mark.skipif(
 def test_a_rate_is_measured_where_it_is_asked_for():
     """The meta device, which computes nothing, refuses tensors of another one as CUDA does."""
     assert measured_rate("small", seconds=0.5, device="meta") > 0
+
+
+@pytest.fixture
+def three_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_a_rate_of_a_cpu_is_that_of_one_thread_times_the_cores(monkeypatch):
+    """A session computes with a process a core, and not with all cores on one evaluation."""
+    seen = []
+    monkeypatch.setattr(rate, "seconds_of", lambda call, *, device: seen.append(torch.get_num_threads()) or 2.0)
+    monkeypatch.setattr(rate, "usable_cores", lambda: 16)
+    found = measured_rate("small", seconds=0.1)
+    assert found == pytest.approx(16 * flops_of_few_layers(seconds=0.1) / 2.0)
+    assert set(seen) == {1}
+    assert torch.get_num_threads() == 3
+    monkeypatch.setattr(rate, "usable_cores", lambda: 1 / 0)  # other devices have none
+    assert measured_rate("small", seconds=0.1, device="meta") == pytest.approx(found / 16)
+
+
+def flops_of_few_layers(*, seconds):
+    config = sizes_of("small")
+    few = replace(config, transformer=replace(config.transformer, n_layers=rate.LAYERS))
+    return count_flops(few, seconds=seconds).total
 
 
 @resettable

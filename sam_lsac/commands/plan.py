@@ -161,9 +161,11 @@ def _rate(options: argparse.Namespace, model: SAMAudio, *, seconds: float) -> tu
     if not options.measure:
         return options.rate, "as you gave it"
     from sam_lsac.costs.rate import measured_rate
+    from sam_lsac.processes import usable_cores
 
     found = measured_rate(model, seconds=seconds, text_tokens=options.text_tokens, device=options.device)
-    return found, f"measured here, on {options.device}"
+    where = f"{usable_cores()} cores" if options.device.startswith("cpu") else options.device
+    return found, f"measured here, on {where}"
 
 
 def _selected(book: Book, words: str | None) -> list[str]:

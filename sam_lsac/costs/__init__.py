@@ -1,6 +1,6 @@
 """What a solve costs: FLOPs on paper, counted, and from hits; time (`clock`), memory (`memory`), arms (`savings`)."""
 
-from sam_lsac.costs.clock import TimeRatio, ratio_abab, seconds_of
+from sam_lsac.costs.clock import TimeRatio, one_thread, ratio_abab, seconds_of
 from sam_lsac.costs.counted import counted_flops
 from sam_lsac.costs.flops import FlopCount, count_flops
 from sam_lsac.costs.measured import flops_of_hits, is_on_paper, measured_cost
@@ -21,6 +21,7 @@ __all__ = [
     "flops_of_hits",
     "is_on_paper",
     "measured_cost",
+    "one_thread",
     "peak_memory",
     "ratio_abab",
     "seconds_of",

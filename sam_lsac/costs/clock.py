@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +13,7 @@ import torch
 
 from sam_lsac.errors import InputError
 
-__all__ = ["TimeRatio", "ratio_abab", "seconds_of"]
+__all__ = ["TimeRatio", "one_thread", "ratio_abab", "seconds_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +38,17 @@ class TimeRatio:
     level: float
     a_seconds: tuple[float, ...]
     b_seconds: tuple[float, ...]
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread of the processor in the block."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def seconds_of(

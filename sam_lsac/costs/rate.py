@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import torch
 
-from sam_lsac.costs.clock import seconds_of
+from sam_lsac.costs.clock import one_thread, seconds_of
 from sam_lsac.costs.counted import network_inputs
 from sam_lsac.costs.flops import count_flops
 from sam_lsac.costs.sizes import Countable, frames, sizes_of
 from sam_lsac.model import SAMAudio
 from sam_lsac.model.blank import blank
+from sam_lsac.processes import usable_cores
 
 __all__ = ["measured_rate"]
 
@@ -22,6 +24,8 @@ REPEATS = 3
 
 def measured_rate(model: Countable, *, seconds: float, text_tokens: int = 4, device: str = "cpu") -> float:
     """Evaluate a network of this width, with few layers and random weights, and return FLOPs a second.
+
+    On a CPU that is the rate of one thread times the cores that may be used: a session computes with a process a core.
 
     Parameters
     ----------
@@ -54,7 +58,9 @@ def measured_rate(model: Countable, *, seconds: float, text_tokens: int = 4, dev
         torch.nn.init.constant_(parameter, 0.01)  # time does not depend on the values
     with torch.device(device):
         inputs = network_inputs(config, frames(config, seconds), text_tokens)
-    with torch.inference_mode():
+    on_cores = torch.device(device).type == "cpu"
+    with torch.inference_mode(), one_thread() if on_cores else nullcontext():
         network(**inputs)
         fastest = min(seconds_of(lambda: network(**inputs), device=device) for _ in range(REPEATS))
-    return count_flops(config, seconds=seconds, text_tokens=text_tokens).total / fastest
+    at_once = usable_cores() if on_cores else 1
+    return at_once * count_flops(config, seconds=seconds, text_tokens=text_tokens).total / fastest

@@ -11,13 +11,14 @@ import hashlib
 import json
 import platform
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
 
-from sam_lsac.costs import TimeRatio, peak_memory, ratio_abab
+from sam_lsac.costs import TimeRatio, one_thread, peak_memory, ratio_abab
 from sam_lsac.errors import StoreError
 from sam_lsac.mixtures import Mixture
 from sam_lsac.model import SAMAudio
@@ -164,14 +165,10 @@ def time_arm(model: SAMAudio, arm: ResolvedArm, against: ResolvedArm, mixture: M
     device = model.proj.weight.device
     batch = Batch(model, [mixture], [0])
     calls = [_call(batch, one) for one in (arm, against)]
-    threads = torch.get_num_threads()
-    if device.type == "cpu":
-        torch.set_num_threads(1)  # processor time of one thread is the one that others on the machine change least
-    try:
+    on_cores = device.type == "cpu"  # where others on the machine change the processor time of one thread least
+    with one_thread() if on_cores else nullcontext():
         time: TimeRatio = ratio_abab(*calls, repeats=repeats, device=device, processor_time=True)
         peaks = [peak_memory(call, device=device).added_bytes for call in calls]
-    finally:
-        torch.set_num_threads(threads)
     return ArmTime(
         ratio=time.ratio,
         low=time.low,
@@ -179,7 +176,7 @@ def time_arm(model: SAMAudio, arm: ResolvedArm, against: ResolvedArm, mixture: M
         level=time.level,
         arm_seconds=time.a_seconds,
         against_seconds=time.b_seconds,
-        clock="processor" if device.type == "cpu" else "events",
+        clock="processor" if on_cores else "events",
         device=_device(model)[0],
         arm_peak_bytes=peaks[0],
         against_peak_bytes=peaks[1],
