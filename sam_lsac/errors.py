@@ -28,6 +28,7 @@ __all__ = [
     "PlanError",
     "SamLsacError",
     "StoreError",
+    "is_out_of_memory",
 ]
 
 
@@ -69,3 +70,15 @@ class ClaimError(SamLsacError, ValueError):
 
 class PlanError(SamLsacError, ValueError):
     """A plan of runs that cannot be carried out."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, of a device or of the machine.
+
+    Parameters
+    ----------
+    error
+        PyTorch has a type of its own for devices, and only words for the machine.
+    """
+    of_device = type(error).__name__ == "OutOfMemoryError"  # without PyTorch, which takes seconds to import
+    return of_device or isinstance(error, MemoryError) or "can't allocate memory" in str(error)

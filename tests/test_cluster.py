@@ -18,6 +18,7 @@ import torch
 
 from sam_lsac.errors import CacheError, InputError, PlanError
 from sam_lsac.model import load_model, save_checkpoint
+from sam_lsac.model.velocity import PreparedVelocity
 from sam_lsac.runs import execute, open_store, plan
 from sam_lsac.runs.chunk import chunks_of, examples_of
 from sam_lsac.runs.cluster import RayExecutor, executor, host, join
@@ -206,6 +207,20 @@ class TestStore:
             for one in store.get(store.keys()).values():
                 assert one.environment["device"] == "a worker's"
                 assert one.environment["python"]
+
+    def test_says_what_its_memory_had_room_for(self, cluster, planned, model, mixtures, tmp_path, monkeypatch):
+        at = PreparedVelocity.at
+
+        def one_at_once(self, time, x):
+            if len(x) > 1:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return at(self, time, x)
+
+        monkeypatch.setattr(PreparedVelocity, "at", one_at_once)
+        cluster()
+        with open_store(tmp_path / "runs.sqlite") as store, joined(model) as found:
+            execute(planned, model, mixtures, store, executor=found)
+            assert "1" in {one.environment.get("at_once") for one in store.get(store.keys()).values()}
 
 
 class TestLosses:

@@ -9,7 +9,7 @@ import sys
 from sam_lsac.commands import calibrate, plan, report, separate, store, tune
 from sam_lsac.commands.arguments import MistakeError, Parser
 from sam_lsac.commands.stopping import Stopped, stoppable
-from sam_lsac.errors import SamLsacError
+from sam_lsac.errors import SamLsacError, is_out_of_memory
 from sam_lsac.legible import legible
 
 __all__ = ["command_line", "main"]
@@ -39,6 +39,12 @@ def main(arguments: list[str] | None = None) -> int:
         return _end(str(error), 2)
     except SamLsacError as error:
         return _end(f"sam_lsac {options.command if options else ''}: {error}", 2)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        kept = options.kept(options) if options else "nothing had begun"
+        remedy = "give shorter windows or fewer mixtures, a smaller model, or another --device"
+        return _end(f"sam_lsac {options.command if options else ''}: memory ran out: {remedy}; {kept}.", 2)
     except Stopped as stop:
         kept = options.kept(options) if options else "nothing had begun"
         return _end(f"sam_lsac {options.command if options else ''}: stopped; {kept}.", stop.exit_code)

@@ -12,14 +12,15 @@ from dataclasses import dataclass, replace
 from math import nan
 from typing import Any
 
+import torch
 from numpy.typing import NDArray
 
-from sam_lsac.errors import NotFiniteError, PlanError
+from sam_lsac.errors import NotFiniteError, PlanError, is_out_of_memory
 from sam_lsac.metrics import Score
 from sam_lsac.mixtures import Mixture
 from sam_lsac.model import SAMAudio
 from sam_lsac.runs.compared import References
-from sam_lsac.runs.compute import Batch, Computed, Prefix, compute, compute_each, edits_of, unusable
+from sam_lsac.runs.compute import Batch, Computed, Prefix, compute, compute_each, edits_of, together, unusable
 from sam_lsac.runs.plan import RunSpec
 from sam_lsac.runs.store import RunResult
 from sam_lsac.solver import parse_solver
@@ -136,10 +137,41 @@ def compute_chunk(
         If an edit does not fit or had no effect.
     CacheError
         If a cache never hit.
+    PlanError
+        If memory has no room for one example.
     """
-    batch = Batch(model, [one.given for one in chunk], [one.seed for one in chunk])
-    for position, computed in _compute_variants(batch, chunk[0].variants):
+    for position, computed in _as_memory_allows(model, chunk, chunk[0].variants):
         yield _results(chunk, position, computed, references=references, keep=keep)
+
+
+def _as_memory_allows(
+    model: SAMAudio, examples: Sequence[Example], variants: Sequence[RunSpec]
+) -> Iterator[tuple[int, Computed]]:
+    """Compute each variant of all examples at once, or of halves, side by side, from where memory ran out."""
+    left = list(range(len(variants)))
+    try:
+        given, seeds = [one.given for one in examples], [one.seed for one in examples]
+        for position, computed in _compute_variants(Batch(model, given, seeds), variants):
+            left.remove(position)
+            yield position, computed
+        return
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if len(examples) == 1:
+            raise PlanError(
+                f"Memory has no room for one mixture of {examples[0].mixture.duration_s:.1f} s on "
+                f"{model.proj.weight.device}: give shorter mixtures, a smaller model, or another --device; what was "
+                "computed is stored."
+            ) from error
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()  # out here, where no error holds what was computed any more
+    half = -(-len(examples) // 2)
+    rest = [variants[position] for position in left]
+    halves = [_as_memory_allows(model, part, rest) for part in (examples[:half], examples[half:])]
+    for found in zip(*halves, strict=True):
+        both = together([computed for _, computed in found])
+        yield left[found[0][0]], replace(both, at_once=both.at_once or half)
 
 
 def _compute_variants(batch: Batch, variants: Sequence[RunSpec]) -> Iterator[tuple[int, Computed]]:
@@ -218,6 +250,7 @@ def _results(
                 hits=computed.hits if reason is None else {},
                 probes=computed.probes[index],
                 wall_s=computed.wall_s if reason is None else 0.0,
+                environment={} if computed.at_once is None else {"at_once": str(computed.at_once)},
                 arrays=arrays,
             )
         )

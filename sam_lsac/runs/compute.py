@@ -28,7 +28,7 @@ from sam_lsac.runs.plan import RunSpec
 from sam_lsac.separate import decode, draw_noise, request_digest, solve_batch
 from sam_lsac.solver import SolverState, parse_solver
 
-__all__ = ["Batch", "Computed", "Prefix", "compute_each", "unusable"]
+__all__ = ["Batch", "Computed", "Prefix", "compute_each", "together", "unusable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -69,6 +69,8 @@ class Computed:
         The states that were asked for.
     failures
         For each example why it has no output: a state or the wave is not finite. None where it has one.
+    at_once
+        Examples that memory had room for at once, where those were fewer than asked for.
     """
 
     latents: Tensor
@@ -79,6 +81,7 @@ class Computed:
     wall_s: float
     prefix: Prefix
     failures: tuple[str | None, ...]
+    at_once: int | None = None
 
     def score(self, index: int, mixture: Mixture, metrics: Sequence[str]) -> dict[str, Score]:
         """Score one example against its true sources."""
@@ -162,7 +165,7 @@ def compute_each(
     except NotFiniteError as error:
         if len(batch.seeds) == 1:
             return _failed(batch, str(error))
-    return _together([compute_each(batch.only(index), spec) for index in range(len(batch.seeds))])
+    return together([compute_each(batch.only(index), spec) for index in range(len(batch.seeds))])
 
 
 def compute(batch: Batch, spec: RunSpec, *, prefix: Prefix | None = None, keep_steps: Collection[int] = ()) -> Computed:
@@ -241,17 +244,26 @@ def _failed(batch: Batch, reason: str) -> Computed:
     )
 
 
-def _together(parts: Sequence[Computed]) -> Computed:
-    """One batch of examples that were computed alone."""
+def together(parts: Sequence[Computed]) -> Computed:
+    """One batch of examples that were computed in parts; without the states that these passed through.
+
+    Parameters
+    ----------
+    parts
+        Of one variant, each of some examples, in their order.
+    """
+    usable = [one for one in parts if None in one.failures]
+    fewer = [one.at_once for one in parts if one.at_once is not None]
     return Computed(
         latents=torch.cat([one.latents for one in parts]),
         waves=np.concatenate([one.waves for one in parts]),
         noise_digests=tuple(digest for one in parts for digest in one.noise_digests),
-        hits=next((one.hits for one in parts if one.failures == (None,)), {}),
+        hits=next((one.hits for one in usable), {}),
         probes=tuple(probe for one in parts for probe in one.probes),
-        wall_s=float(np.mean([one.wall_s for one in parts if one.failures == (None,)] or [0.0])),
+        wall_s=float(np.mean([one.wall_s for one in usable] or [0.0])),
         prefix=Prefix(),
         failures=tuple(reason for one in parts for reason in one.failures),
+        at_once=min(fewer, default=None),
     )
 
 

@@ -72,7 +72,7 @@ def execute(
         Called after each batch with the arm and the number of its runs that were just stored; the numbers add up to
         ``len(store.missing(plan))``.
     batch_size
-        Examples at once.
+        Examples at once; half as many where memory has no room for them, which ``progress`` is told.
     keep
         For which runs the separated wave ("target", [N]) and the latents ("latents", [T, 2 C]) are stored too. The
         waves that others are compared with (``plan.waves``) always are.
@@ -111,7 +111,19 @@ def execute(
             if progress is not None:
                 progress(Progress(arm=arm, runs=count, computed=computed))
 
+    told: set[str] = set()
+
+    def tell_of_memory(results: Sequence[RunResult]) -> None:
+        for one in results:
+            at_once = one.environment.get("at_once")
+            if at_once is not None and at_once not in told:
+                told.add(at_once)
+                words = f"memory has room for {at_once} of {batch_size} mixtures at once: figures differ by rounding"
+                if progress is not None:
+                    progress(Progress(arm=words, runs=0, computed=False))
+
     def keep_results(results: Sequence[RunResult]) -> None:
+        tell_of_memory(results)
         store.put([replace(one, environment={**environment, **one.environment}) for one in results])
         report(Counter(arms[one.spec.key] for one in results), computed=results[0].noise_digest is not None)
 

@@ -37,7 +37,7 @@ class RunResult:
     wall_s
         Seconds, as `sam_lsac.runs.compute` counts them; timings that claims rest on are taken elsewhere.
     environment
-        Versions and machine.
+        Versions and machine; "at_once" where memory had room for fewer examples at once than asked for.
     arrays
         Waves and latents to keep, by name. Empty on what a store gives back: see `Store.array`.
     array_bytes

@@ -165,7 +165,7 @@ class Host:
         for reply in replies(task, executor):
             if reply.error is not None:
                 self._end()
-            results = [replace(one, environment=self._environment) for one in reply.results]
+            results = [replace(one, environment={**self._environment, **one.environment}) for one in reply.results]
             yield replace(reply, results=results)
 
     def _own_executor(self) -> Executor:
