@@ -1,5 +1,6 @@
 """What a solve costs: FLOPs on paper against FLOPs counted while running, the paper's figures, time, memory."""
 
+import gc
 from dataclasses import dataclass, fields, replace
 from itertools import chain
 
@@ -439,21 +440,25 @@ def three_threads():
 @pytest.mark.usefixtures("three_threads")
 def test_a_rate_of_a_cpu_is_that_of_one_thread_times_the_cores(monkeypatch):
     """A session computes with a process a core, and not with all cores on one evaluation."""
-    seen = []
+    seen, config = [], SAMAudioConfig.from_dict(config_dict(n_layers=rate.LAYERS + 2))
     monkeypatch.setattr(rate, "seconds_of", lambda call, *, device: seen.append(torch.get_num_threads()) or 2.0)
     monkeypatch.setattr(rate, "usable_cores", lambda: 16)
-    found = measured_rate("small", seconds=0.1)
-    assert found == pytest.approx(16 * flops_of_few_layers(seconds=0.1) / 2.0)
+    found = measured_rate(config, seconds=0.1)
+    few = replace(config, transformer=replace(config.transformer, n_layers=rate.LAYERS))
+    assert found == pytest.approx(16 * count_flops(few, seconds=0.1).total / 2.0)
     assert set(seen) == {1}
     assert torch.get_num_threads() == 3
     monkeypatch.setattr(rate, "usable_cores", lambda: 1 / 0)  # other devices have none
-    assert measured_rate("small", seconds=0.1, device="meta") == pytest.approx(found / 16)
+    assert measured_rate(config, seconds=0.1, device="meta") == pytest.approx(found / 16)
 
 
-def flops_of_few_layers(*, seconds):
-    config = sizes_of("small")
-    few = replace(config, transformer=replace(config.transformer, n_layers=rate.LAYERS))
-    return count_flops(few, seconds=seconds).total
+@resettable
+def test_garbage_of_before_hides_nothing_of_the_peak():
+    held = [torch.ones(2**24)]
+    held.append(held)
+    del held
+    peak = peak_memory(lambda: (gc.collect(), torch.ones(2**24)))
+    assert 0.8 * 2**26 < peak.added_bytes < 1.5 * 2**26
 
 
 @resettable

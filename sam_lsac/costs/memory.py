@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ def peak_memory(call: Callable[[], object], *, device: str | torch.device = "cpu
     device
         Whose memory: a CUDA device's, or else that of this process.
     """
+    gc.collect()  # garbage that were let go during the call would hide as much of what it takes
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
         torch.cuda.reset_peak_memory_stats(device)
