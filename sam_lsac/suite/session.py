@@ -173,6 +173,8 @@ class Suite:
         reporter = self._config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             reporter.ensure_newline()
+            if reporter._tw.width_of_current_line:  # after the dots of workers, of which that knows nothing
+                reporter.line("")
             for line in lines:
                 reporter.write_line(line)
 

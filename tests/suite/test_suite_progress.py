@@ -226,7 +226,10 @@ def test_an_interrupt_says_what_is_stored_and_the_same_command_goes_on(
     assert len({key for _, key in rig.stored}) == len(rig.stored) == 18
 
 
-def test_an_interrupt_while_the_report_is_made_is_one_line(judged: Judged, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [(), ("-n", "2", "-q")], ids=["alone", "with workers"])
+def test_an_interrupt_while_the_report_is_made_is_one_line(
+    workers: tuple[str, ...], judged: Judged, tmp_path: Path
+) -> None:
     """A session judges and writes for some seconds after its last test; what it has computed is in the store."""
     rig, report = judged.rig, tmp_path / "report"
     (rig.folder / "stops.py").write_text(
@@ -235,7 +238,7 @@ def test_an_interrupt_while_the_report_is_made_is_one_line(judged: Judged, tmp_p
         "closing.close = lambda *_given, **_options: os.kill(os.getpid(), signal.SIGTERM)\n",
         encoding="utf-8",
     )
-    finished = rig.pytest("--replay", "-p", "stops", "--report", str(report))
+    finished = rig.pytest("--replay", "-p", "stops", "--report", str(report), *workers)
     out = finished.stdout + finished.stderr
     assert finished.returncode == pytest.ExitCode.INTERRUPTED, out
     assert "Exit: stopped: 18 of 18 runs are in runs/store.sqlite; the same command judges them" in out.splitlines()
